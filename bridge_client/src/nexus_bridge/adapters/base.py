@@ -1,0 +1,95 @@
+"""The adapter contract: what the rest of the bridge may know of a CLI.
+
+An adapter answers three questions: how to spawn, how to read the output, what to write. It holds no socket, clock or
+process; all bytes pass through `feed` and all it wants to write is returned. One object serves one live process.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from nexus_bridge.events import AnyEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """All that others may ask about a CLI kind."""
+
+    deltas: bool = False
+    thinking: bool = False
+    permissions: bool = False
+    interrupt: bool = False
+    resume: bool = False
+    mcp_per_session: bool = False
+    cost: bool = False
+    steer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the owner configured for one agent, and what the bridge found out about this session."""
+
+    slug: str
+    command: Sequence[str]
+    workdir: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    resume_id: str | None = None
+    persona: str = ""
+    mcp_url: str = ""
+    mcp_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """How to start the process. `transport` is "pipes" or "pty"; env is complete, nothing is inherited beside it."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    transport: Literal["pipes", "pty"] = "pipes"
+    close_stdin_after_turn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One prompt for the CLI. `text` is data: the adapter breaks what its CLI would expand."""
+
+    text: str
+    files: Sequence[Path] = ()
+
+
+class Adapter(Protocol):
+    """One live CLI process, seen as bytes in and events out. Every `bytes` returned is to be written to stdin."""
+
+    kind: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    @classmethod
+    def version_argv(cls, command: Sequence[str]) -> Sequence[str]:
+        """How to ask the program for its version."""
+
+    def spawn(self) -> Spawn: ...
+
+    def start(self) -> bytes:
+        """What to write as soon as the process is there."""
+
+    def turn(self, turn: Turn) -> bytes: ...
+
+    def feed(self, data: bytes) -> list[AnyEvent]:
+        """Read what the process wrote, split anywhere. A `Done` event ends the turn."""
+
+    def outgoing(self) -> bytes:
+        """What the last `feed` made necessary to write (handshakes, protocol answers); empty once taken."""
+
+    def answer(self, permission: str, *, allow: bool, note: str) -> bytes: ...
+
+    def interrupt(self) -> bytes:
+        """Ask the CLI to stop the turn; empty where it can't and a signal must do."""
+
+    def close(self) -> bytes:
+        """What to write before stdin is closed."""
+
+    def exited(self, *, code: int, stderr_tail: str) -> list[AnyEvent]:
+        """The process is gone: what that means for an open turn. Ends it with `Done` if one is open."""
