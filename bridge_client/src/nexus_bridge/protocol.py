@@ -182,10 +182,10 @@ class End(Frame, tag="end"):
     fence: Fence
     seq: Seq
     outcome: Outcome
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     reason: Short = ""
     message: Sentence = ""
     exit_code: int | None = None
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     usage: Usage = Usage()
 
 
