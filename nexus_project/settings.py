@@ -1,0 +1,210 @@
+"""All settings of the host, read once from the environment; docs/settings.md describes each."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from nexus_project import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_env = env.read()
+
+# Secrets and doors
+
+SECRET_KEY = _env.secret("NEXUS_SECRET_KEY")
+NEXUS_FIELD_KEY = _env.secret("NEXUS_FIELD_KEY")
+NEXUS_ADMIN_TOKEN = _env.secret("NEXUS_ADMIN_TOKEN")
+NEXUS_WEBHOOK_TOKEN = _env.secret("NEXUS_WEBHOOK_TOKEN", default="")
+NEXUS_MEM0_KEY = _env.secret("NEXUS_MEM0_KEY")
+NEXUS_METRICS_TOKEN = _env.secret("NEXUS_METRICS_TOKEN", default="")
+DEBUG = _env.flag("NEXUS_DEBUG", default=False)
+ALLOWED_HOSTS = _env.words("NEXUS_ALLOWED_HOSTS", default=("127.0.0.1", "localhost", "[::1]"))
+NEXUS_PUBLIC_URL = _env.url("NEXUS_PUBLIC_URL", schemes=("https", "http"), default="http://127.0.0.1:4000")
+NEXUS_STATE_DIR = Path(_env.text("NEXUS_STATE_DIR", default=str(BASE_DIR / ".nexus")))
+NEXUS_ASGI_SERVER = _env.choice("NEXUS_ASGI_SERVER", options=("daphne", "uvicorn"), default="daphne")
+
+# Neighbours
+
+_database_url = _env.url("NEXUS_DATABASE_URL", schemes=("postgres", "postgresql"))
+NEXUS_REDIS_URL = _env.url("NEXUS_REDIS_URL", schemes=("redis", "rediss"))
+NEXUS_ROCKETCHAT_URL = _env.url("NEXUS_ROCKETCHAT_URL", schemes=("https", "http"), default="http://127.0.0.1:3000")
+NEXUS_ROCKETCHAT_ADMIN = _env.text("NEXUS_ROCKETCHAT_ADMIN", default="admin")
+NEXUS_ROCKETCHAT_ADMIN_PASSWORD = _env.text("NEXUS_ROCKETCHAT_ADMIN_PASSWORD", default="")
+NEXUS_MEM0_URL = _env.url("NEXUS_MEM0_URL", schemes=("http", "https"), default="http://127.0.0.1:4100")
+NEXUS_MEM0_LLM_URL = _env.text("NEXUS_MEM0_LLM_URL", default="")
+NEXUS_MEM0_LLM_MODEL = _env.text("NEXUS_MEM0_LLM_MODEL", default="")
+NEXUS_MEM0_LLM_KEY = _env.text("NEXUS_MEM0_LLM_KEY", default="")
+NEXUS_EMBEDDER_URL = _env.text("NEXUS_EMBEDDER_URL", default="")
+NEXUS_EMBEDDER_MODEL = _env.text("NEXUS_EMBEDDER_MODEL", default="")
+NEXUS_EMBEDDER_KEY = _env.text("NEXUS_EMBEDDER_KEY", default="")
+NEXUS_SUMMARIZER_URL = _env.text("NEXUS_SUMMARIZER_URL", default="")
+NEXUS_SUMMARIZER_MODEL = _env.text("NEXUS_SUMMARIZER_MODEL", default="")
+NEXUS_SUMMARIZER_KEY = _env.text("NEXUS_SUMMARIZER_KEY", default="")
+
+# Behaviour
+
+NEXUS_PROMPT_BUDGET = _env.whole("NEXUS_PROMPT_BUDGET", default=8_000, at_least=500, at_most=500_000)
+NEXUS_WORKING_MEMORY = _env.whole("NEXUS_WORKING_MEMORY", default=200, at_least=5, at_most=5_000)
+NEXUS_RECALL_TIMEOUT_S = _env.number("NEXUS_RECALL_TIMEOUT_S", default=2.0, at_least=0.05, at_most=30)
+NEXUS_WAIT_S = _env.number("NEXUS_WAIT_S", default=8 * 3600, at_least=1, at_most=14 * 86_400)
+NEXUS_RUN_WALL_S = _env.number("NEXUS_RUN_WALL_S", default=3600, at_least=5, at_most=86_400)
+NEXUS_RUN_IDLE_S = _env.number("NEXUS_RUN_IDLE_S", default=600, at_least=5, at_most=86_400)
+NEXUS_COMPOSE_LEASE_S = _env.number("NEXUS_COMPOSE_LEASE_S", default=30, at_least=2, at_most=600)
+NEXUS_BRIDGE_LEASE_S = _env.number("NEXUS_BRIDGE_LEASE_S", default=20, at_least=5, at_most=300)
+NEXUS_MAX_HOPS = _env.whole("NEXUS_MAX_HOPS", default=3, at_least=0, at_most=20)
+NEXUS_SWEEP_S = _env.number("NEXUS_SWEEP_S", default=5, at_least=0.2, at_most=60)
+NEXUS_MENTION_MAX_AGE_S = _env.number("NEXUS_MENTION_MAX_AGE_S", default=900, at_least=10, at_most=7 * 86_400)
+NEXUS_HOST_CLIS = _env.flag("NEXUS_HOST_CLIS", default=False)
+NEXUS_LOG_LEVEL = _env.choice("NEXUS_LOG_LEVEL", options=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+
+_env.finish()
+
+# Django
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "gateway",
+    "composer",
+    "runtime",
+    "admin_ui",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "nexus_project.urls"
+ASGI_APPLICATION = "nexus_project.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+_database = urlsplit(_database_url)
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(_database.path.lstrip("/")) or "nexus",
+        "USER": unquote(_database.username or ""),
+        "PASSWORD": unquote(_database.password or ""),
+        "HOST": _database.hostname or "",
+        "PORT": str(_database.port or 5432),
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "connect_timeout": 5,
+            "options": (
+                "-c statement_timeout=15000 -c lock_timeout=3000"
+                " -c idle_in_transaction_session_timeout=30000 -c TimeZone=UTC"
+            ),
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": f"{NEXUS_REDIS_URL}/2",
+        "OPTIONS": {"socket_timeout": 1.0, "socket_connect_timeout": 1.0},
+    }
+}
+
+# Nudges only: what a channel layer loses is found again in Postgres.
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": f"{NEXUS_REDIS_URL}/0"}], "prefix": "nexus"},
+    }
+}
+
+# Celery: ids only, at least once, nothing kept. The rows own retries, so no task retries by itself.
+CELERY_BROKER_URL = f"{NEXUS_REDIS_URL}/1"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_TIME_LIMIT = 60
+CELERY_TASK_SOFT_TIME_LIMIT = 45
+# Above the hard limit, so that a message is not delivered again while its first run may still be going.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 300,
+    "global_keyprefix": "nexus:",
+    "socket_connect_timeout": 1.0,
+    "socket_timeout": 10.0,
+    "health_check_interval": 10,
+}
+CELERY_VISIBILITY_TIMEOUT = 300
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TASK_DEFAULT_QUEUE = "compose"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = NEXUS_STATE_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+_secure = NEXUS_PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = _secure
+CSRF_COOKIE_SECURE = _secure
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_TRUSTED_ORIGINS = [NEXUS_PUBLIC_URL]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "nexus_project.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": NEXUS_LOG_LEVEL},
+    "loggers": {
+        "daphne": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
+}
