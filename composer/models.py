@@ -1,0 +1,155 @@
+"""The composer's tables: prompts as they were given, and what the team knows."""
+
+from typing import ClassVar
+
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from pgvector.django import HnswIndex, VectorField
+
+from gateway.models import Agent, Invocation, Message, Room, User
+
+VECTOR_DIMENSIONS = 1536
+
+
+class Prompt(models.Model):
+    """What an agent saw. `sections` is a list of {title, text, token_count, sources}; `left_out` says what and why."""
+
+    invocation = models.OneToOneField(Invocation, on_delete=models.CASCADE, related_name="prompt")
+    fence = models.PositiveBigIntegerField()
+    text = models.TextField()
+    sections = models.JSONField(default=list)
+    left_out = models.JSONField(default=list)
+    token_count = models.PositiveIntegerField()
+    budget = models.PositiveIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "prompts"
+
+    def __str__(self) -> str:
+        return f"prompt of {self.invocation_id}"
+
+
+class MessageVector(models.Model):
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="vectors")
+    embedder = models.CharField(max_length=100)
+    vector = VectorField(dimensions=VECTOR_DIMENSIONS)
+
+    class Meta:
+        db_table = "message_vectors"
+        constraints = [models.UniqueConstraint(fields=["message", "embedder"], name="message_vector_once")]
+
+    def __str__(self) -> str:
+        return f"{self.message_id} {self.embedder}"
+
+
+class Summary(models.Model):
+    """A stretch of a room's messages, compacted. The messages stay."""
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="summaries")
+    thread = models.CharField(max_length=64, blank=True)
+    first_message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    last_message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    message_count = models.PositiveIntegerField()
+    tier = models.CharField(max_length=10, choices=[("span", "span"), ("thread", "thread"), ("day", "day")])
+    text = models.TextField()
+    token_count = models.PositiveIntegerField()
+    made_by = models.CharField(max_length=100)
+    embedding = VectorField(dimensions=VECTOR_DIMENSIONS, null=True, blank=True)
+    embedder = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "summaries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["room", "thread", "tier", "first_message", "last_message"], name="summary_once_per_span"
+            ),
+            models.CheckConstraint(condition=Q(embedding__isnull=True) | ~Q(embedder=""), name="summary_names_embedder"),
+        ]
+        indexes: ClassVar = [
+            HnswIndex(
+                name="summary_embedding_hnsw",
+                fields=["embedding"],
+                m=16,
+                ef_construction=64,
+                opclasses=["vector_cosine_ops"],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.room_id} {self.tier} {self.first_message_id}..{self.last_message_id}"
+
+
+class Landmark(models.Model):
+    """A pinned message: never compacted, in every prompt of its room while live."""
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="landmark")
+    kind = models.CharField(
+        max_length=10, choices=[(kind, kind) for kind in ("decision", "spec", "code", "question", "action")]
+    )
+    pinned_by_user = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    pinned_by_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    superseded_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    unpinned_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "landmarks"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.message_id}"
+
+
+class Fact(models.Model):
+    """A structured statement. `scope` is room:<rid>, dm:<user>:<agent>, profile:<user>, project:<id> or global."""
+
+    scope = models.CharField(max_length=200)
+    key = models.CharField(max_length=200)
+    value = models.JSONField()
+    confidence = models.FloatField(default=1.0)
+    source_message = models.ForeignKey(Message, null=True, blank=True, on_delete=models.CASCADE, related_name="facts")
+    set_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "facts"
+        constraints = [
+            models.UniqueConstraint(fields=["scope", "key"], name="fact_once_per_scope"),
+            models.CheckConstraint(
+                condition=Q(scope__regex=r"^(room:\S+|dm:\S+:\S+|profile:\S+|project:\S+|global)$"),
+                name="fact_scope_form",
+            ),
+            models.CheckConstraint(condition=Q(confidence__gte=0, confidence__lte=1), name="fact_confidence_range"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.key}"
+
+
+class Memory(models.Model):
+    """Mem0's table, made by our migration with the indexes it lacks; only mem0-api writes it."""
+
+    id = models.UUIDField(primary_key=True)
+    vector = VectorField(dimensions=VECTOR_DIMENSIONS, null=True)
+    payload = models.JSONField(null=True)
+
+    class Meta:
+        db_table = "memories"
+        indexes: ClassVar = [
+            HnswIndex(
+                name="memories_hnsw_idx",
+                fields=["vector"],
+                m=16,
+                ef_construction=64,
+                opclasses=["vector_cosine_ops"],
+            ),
+            GinIndex(fields=["payload"], name="memories_payload", opclasses=["jsonb_path_ops"]),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)

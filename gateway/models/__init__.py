@@ -1,0 +1,44 @@
+"""The gateway's tables, one file per noun; docs/data-model.md says who owns each and how long rows live."""
+
+from gateway.models.audit import AuditEntry, AuditSeal
+from gateway.models.bridges import Bridge, HostLease, JoinCode, ToolToken
+from gateway.models.identity import Agent, BotAccount, CliKind, PersonaVersion, Project, User, WhoMayAsk
+from gateway.models.invocations import FINAL, LIVE, Invocation, State
+from gateway.models.messages import File, Message, Reaction, SetAside
+from gateway.models.notices import Notice, NoticeKind
+from gateway.models.rooms import Room, RoomCursor, RoomKind, RoomMember
+from gateway.models.tools import Approval, Grant, McpServer, RoomTool
+
+__all__ = [
+    "FINAL",
+    "LIVE",
+    "Agent",
+    "Approval",
+    "AuditEntry",
+    "AuditSeal",
+    "BotAccount",
+    "Bridge",
+    "CliKind",
+    "File",
+    "Grant",
+    "HostLease",
+    "Invocation",
+    "JoinCode",
+    "McpServer",
+    "Message",
+    "Notice",
+    "NoticeKind",
+    "PersonaVersion",
+    "Project",
+    "Reaction",
+    "Room",
+    "RoomCursor",
+    "RoomKind",
+    "RoomMember",
+    "RoomTool",
+    "SetAside",
+    "State",
+    "ToolToken",
+    "User",
+    "WhoMayAsk",
+]
