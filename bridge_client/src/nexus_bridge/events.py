@@ -9,8 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 ErrorKind = Literal[
-    "", "auth", "rate_limit", "overloaded", "model", "network", "permission", "crash", "timeout", "unknown"
+    "", "auth", "rate_limit", "overloaded", "model", "network", "permission", "crash", "timeout", "session", "unknown"
 ]
+"""Why a turn failed. `session`: the CLI forgot the session it was to resume and did nothing; start it afresh."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):

@@ -28,12 +28,17 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the owner configured for one agent, and what the bridge found out about this session."""
+    """What the owner configured for one agent, and what the bridge found out about this session.
+
+    `env` is what the owner set for this agent; `inherited` the bridge's own environment, of which the adapter takes
+    only names on its allow-list.
+    """
 
     slug: str
     command: Sequence[str]
     workdir: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    inherited: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     resume_id: str | None = None
     persona: str = ""
@@ -43,13 +48,22 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """How to start the process. `transport` is "pipes" or "pty"; env is complete, nothing is inherited beside it."""
+    """How to start the process. `env` is complete, nothing is inherited beside it.
+
+    `files` are written for this process alone (directory 0700, files 0600, gone with the process); "{files}" in an
+    argument stands for their directory. `tty` says what kind of terminal a pty is: bytes as they are, or cooked lines.
+    `quiet_ends_turn_s`: call `quiet()` after that long without output in an open turn; 0 for a CLI that says itself
+    when it is done.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
     transport: Literal["pipes", "pty"] = "pipes"
     close_stdin_after_turn: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+    tty: Literal["raw", "lines"] = "raw"
+    quiet_ends_turn_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,8 @@ class Adapter(Protocol):
     kind: ClassVar[str]
     capabilities: ClassVar[Capabilities]
 
+    def __init__(self, *, profile: Profile) -> None: ...
+
     @classmethod
     def version_argv(cls, command: Sequence[str]) -> Sequence[str]:
         """How to ask the program for its version."""
@@ -80,6 +96,9 @@ class Adapter(Protocol):
     def feed(self, data: bytes) -> list[AnyEvent]:
         """Read what the process wrote, split anywhere. A `Done` event ends the turn."""
 
+    def quiet(self) -> list[AnyEvent]:
+        """Nothing came for `quiet_ends_turn_s`: where that means the end of the turn, its `Done`."""
+
     def outgoing(self) -> bytes:
         """What the last `feed` made necessary to write (handshakes, protocol answers); empty once taken."""
 
@@ -92,4 +111,8 @@ class Adapter(Protocol):
         """What to write before stdin is closed."""
 
     def exited(self, *, code: int, stderr_tail: str) -> list[AnyEvent]:
-        """The process is gone: what that means for an open turn. Ends it with `Done` if one is open."""
+        """The process is gone: what that means for an open turn. Ends it with `Done` if one is open.
+
+        `Done` with error_kind "session" means that the session to resume is forgotten and nothing of the turn ran:
+        start a process without `resume_id` and give it the same turn, once.
+        """
