@@ -1,0 +1,78 @@
+"""What ends the processes of a supervisor that died without ending them itself?
+
+Run as a script, with the read end of a pipe on stdin whose other end only the supervisor holds: `+PID` and
+`-PID` say which process groups are its own. When the pipe ends, those that are left are terminated, then killed.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+GRACE_S = 5.0
+_POLL_S = 0.05
+
+
+def birth(pid: int) -> str | None:
+    """When the kernel started this process, so that a reused id is not mistaken for it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name stands in brackets and may hold anything; field 22 of the line is counted from behind it.
+    return stat.rpartition(")")[2].split()[19]
+
+
+def group_lives(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def read_orders() -> dict[int, str | None]:
+    """Follows the pipe to its end; what is left then."""
+    groups: dict[int, str | None] = {}
+    for line in sys.stdin:
+        pid = int(line[1:])
+        if line.startswith("+"):
+            groups[pid] = birth(pid)
+        else:
+            groups.pop(pid, None)
+    return groups
+
+
+def still_ours(pid: int, born: str | None) -> bool:
+    """A leader that is gone leaves its group's id reserved as long as the group has members."""
+    now = birth(pid)
+    return group_lives(pid) and (now is None or now == born)
+
+
+def end_all(groups: dict[int, str | None]) -> None:
+    for pid, born in groups.items():
+        if still_ours(pid, born):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while groups and time.monotonic() < deadline:
+        groups = {pid: born for pid, born in groups.items() if still_ours(pid, born)}
+        time.sleep(_POLL_S)
+    for pid, born in groups.items():
+        if still_ours(pid, born):
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    end_all(read_orders())
+
+
+if __name__ == "__main__":
+    main()
