@@ -242,12 +242,13 @@ class Supervisor:
         lived_s = now - child.started_at
         child.popen = None
         child.due_at = now + child.backoff.after(lived_s=lived_s)
-        child.is_wanted = child.is_wanted and child.process.restart
-        child.gone.set()
-        logger.info(
+        logger.log(
+            logging.WARNING if child.is_wanted else logging.DEBUG,
             "process ended",
             extra={"program": child.process.name, "exit_code": child.exit_code, "lived_s": lived_s},
         )
+        child.is_wanted = child.is_wanted and child.process.restart
+        child.gone.set()
         return True
 
     def _start_if_due(self, child: _Child, now: float) -> bool:
