@@ -67,7 +67,9 @@ class Summary(models.Model):
             models.UniqueConstraint(
                 fields=["room", "thread", "tier", "first_message", "last_message"], name="summary_once_per_span"
             ),
-            models.CheckConstraint(condition=Q(embedding__isnull=True) | ~Q(embedder=""), name="summary_names_embedder"),
+            models.CheckConstraint(
+                condition=Q(embedding__isnull=True) | ~Q(embedder=""), name="summary_names_embedder"
+            ),
         ]
         indexes: ClassVar = [
             HnswIndex(

@@ -11,9 +11,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
-        extra = "".join(
-            f" {key}={value}" for key, value in vars(record).items() if key not in _STANDARD
-        )
+        extra = "".join(f" {key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
         line = f"{at} {record.levelname.lower()} {record.name}: {record.getMessage()}{extra}"
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"

@@ -61,7 +61,9 @@ class Agent(models.Model):
     slug = models.CharField(max_length=64, unique=True)
     cli_kind = models.CharField(max_length=20, choices=CliKind)
     persona = models.TextField(blank=True, max_length=8_000)
-    bridge = models.ForeignKey("gateway.Bridge", null=True, blank=True, on_delete=models.SET_NULL, related_name="agents")
+    bridge = models.ForeignKey(
+        "gateway.Bridge", null=True, blank=True, on_delete=models.SET_NULL, related_name="agents"
+    )
     owner = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.PROTECT, related_name="agents", help_text="None: the host's own."
     )

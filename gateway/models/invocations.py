@@ -68,7 +68,9 @@ class Invocation(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
 
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
-    cancel_to = models.CharField(max_length=12, blank=True, help_text="State the cancel leads to: cancelled or failed.")
+    cancel_to = models.CharField(
+        max_length=12, blank=True, help_text="State the cancel leads to: cancelled or failed."
+    )
     cancel_reason = models.CharField(max_length=60, blank=True)
     wait_until = models.DateTimeField()
 
@@ -91,7 +93,9 @@ class Invocation(models.Model):
         db_table = "invocations"
         constraints = [
             models.UniqueConstraint(fields=["message", "agent", "attempt"], name="invocation_once"),
-            models.UniqueConstraint(fields=["agent", "lane"], condition=Q(state__in=LIVE), name="invocation_lane_once"),
+            models.UniqueConstraint(
+                fields=["agent", "lane"], condition=Q(state__in=LIVE), name="invocation_lane_once"
+            ),
             models.UniqueConstraint(
                 fields=["serial_room"], condition=Q(state__in=LIVE), name="invocation_serial_room_once"
             ),
@@ -107,7 +111,8 @@ class Invocation(models.Model):
                 condition=Q(state__in=LIVE) | Q(serial_room__isnull=True), name="invocation_live_holds_room"
             ),
             models.CheckConstraint(
-                condition=Q(state__in=FINAL, ended_at__isnull=False) | (~Q(state__in=FINAL) & Q(ended_at__isnull=True)),
+                condition=Q(state__in=FINAL, ended_at__isnull=False)
+                | (~Q(state__in=FINAL) & Q(ended_at__isnull=True)),
                 name="invocation_final_has_end",
             ),
             models.CheckConstraint(

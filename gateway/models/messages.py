@@ -36,7 +36,9 @@ class Message(models.Model):
                 condition=Q(user__isnull=False, agent__isnull=True) | Q(user__isnull=True, agent__isnull=False),
                 name="message_user_xor_agent",
             ),
-            models.CheckConstraint(condition=Q(deleted_at__isnull=True) | Q(text=""), name="message_tombstone_is_empty"),
+            models.CheckConstraint(
+                condition=Q(deleted_at__isnull=True) | Q(text=""), name="message_tombstone_is_empty"
+            ),
         ]
         indexes: ClassVar = [
             models.Index(fields=["room", "ts", "id"], name="message_room_order"),
@@ -101,5 +103,3 @@ class File(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-

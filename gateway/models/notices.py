@@ -29,9 +29,7 @@ class Notice(models.Model):
 
     room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="notices")
     agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.CASCADE, related_name="notices")
-    invocation = models.ForeignKey(
-        Invocation, null=True, blank=True, on_delete=models.CASCADE, related_name="notices"
-    )
+    invocation = models.ForeignKey(Invocation, null=True, blank=True, on_delete=models.CASCADE, related_name="notices")
     about = models.ForeignKey(Message, null=True, blank=True, on_delete=models.SET_NULL, related_name="notices")
     kind = models.CharField(max_length=10, choices=NoticeKind)
     thread = models.CharField(max_length=64, blank=True)
@@ -50,9 +48,7 @@ class Notice(models.Model):
             models.CheckConstraint(condition=Q(posted_revision__lte=F("revision")), name="notice_posted_not_ahead"),
         ]
         indexes: ClassVar = [
-            models.Index(
-                fields=["agent", "id"], name="notice_due", condition=Q(posted_revision__lt=F("revision"))
-            ),
+            models.Index(fields=["agent", "id"], name="notice_due", condition=Q(posted_revision__lt=F("revision"))),
         ]
 
     def __str__(self) -> str:

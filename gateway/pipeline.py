@@ -1,0 +1,45 @@
+"""The only place that builds compose → run, from the two tasks' names and an invocation's id."""
+
+from collections.abc import Iterable
+
+from celery import Signature, chain
+from kombu import Producer
+
+from gateway import nudges
+from nexus_project import celery_app
+
+COMPOSE_TASK = "composer.compose"
+RUN_TASK = "runtime.run"
+REMEMBER_TASK = "composer.remember"
+
+
+def start(*, invocation_ids: Iterable[int]) -> None:
+    """After commit: ask a worker to claim and compose, then to run what was claimed."""
+    for invocation_id in invocation_ids:
+        nudges.publish(act=lambda producer, pk=invocation_id: _publish_chain(producer, pk))
+
+
+def run(*, invocation_id: int) -> None:
+    """After commit: ask a worker to dispatch a composed row."""
+    nudges.publish(act=lambda producer: _publish_one(producer, RUN_TASK, (invocation_id,), "run"))
+
+
+def remember() -> None:
+    """After commit: ask a worker to write what is not yet remembered."""
+    nudges.publish(act=lambda producer: _publish_one(producer, REMEMBER_TASK, (), "memory"))
+
+
+def _publish_chain(producer: Producer, invocation_id: int) -> None:
+    compose = Signature(
+        COMPOSE_TASK,
+        kwargs={"invocation_id": invocation_id},
+        immutable=True,
+        options={"queue": "compose"},
+        app=celery_app,
+    )
+    then_run = Signature(RUN_TASK, options={"queue": "run"}, app=celery_app)
+    chain(compose, then_run).apply_async(producer=producer, retry=False)
+
+
+def _publish_one(producer: Producer, name: str, args: tuple[int, ...], queue: str) -> None:
+    celery_app.send_task(name, args=args, queue=queue, producer=producer, retry=False, ignore_result=True)
