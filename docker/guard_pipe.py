@@ -12,16 +12,20 @@ _CLOSE_TIMEOUT_S = guard.GRACE_S + 5.0
 
 
 class GuardPipe:
-    """Owns the guard. One that somebody killed is replaced at the next start of a process."""
+    """Owns the guard. One that somebody killed is replaced at the next start of a process.
 
-    def __init__(self) -> None:
+    `hold` is a locked descriptor: the guard keeps the lock until its work is done, too.
+    """
+
+    def __init__(self, *, hold: int | None = None) -> None:
+        self._hold = hold
         self._pids: set[int] = set()
-        self._guard = _start_guard()
+        self._guard = _start_guard(hold)
 
     def add(self, pid: int) -> None:
         self._pids.add(pid)
         if self._guard.poll() is not None:
-            self._guard = _start_guard()
+            self._guard = _start_guard(self._hold)
             for known in self._pids:
                 self._write(f"+{known}\n")
         else:
@@ -49,7 +53,7 @@ class GuardPipe:
             pipe.flush()
 
 
-def _start_guard() -> subprocess.Popen[bytes]:
+def _start_guard(hold: int | None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(Path(guard.__file__))],
         stdin=subprocess.PIPE,
@@ -57,6 +61,7 @@ def _start_guard() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env={},
         start_new_session=True,
+        pass_fds=() if hold is None else (hold,),
     )
 
 

@@ -14,6 +14,14 @@ class NoFreePortError(RuntimeError):
     """Every port that was tried is taken."""
 
 
+class PortTakenError(RuntimeError):
+    """Another program listens where we want to."""
+
+    def __init__(self, *, port: int) -> None:
+        self.port = port
+        super().__init__(f"Port {port} on {HOST} is taken by another program.")
+
+
 def is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do it: ports whose old connections are only waiting to be forgotten count as free.

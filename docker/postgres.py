@@ -45,6 +45,9 @@ class Postgres:
     def url_of(self, database: str) -> str:
         return f"postgres://{ROLE}:{quote(self.password, safe='')}@{HOST}:{self.port}/{database}"
 
+    def exists(self) -> bool:
+        return (self.data_dir / "PG_VERSION").exists()
+
     def process(self, *, name: str = "postgres", stop_round: int = 3) -> Process:
         """Creates the cluster if there is none, and says how to run it."""
         self._initialize()
@@ -78,16 +81,14 @@ class Postgres:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
     def _connect(self, database: str) -> psycopg.Connection:
-        return psycopg.connect(
-            self.url_of(database), autocommit=True, connect_timeout=_QUERY_TIMEOUT_S
-        )
+        return psycopg.connect(self.url_of(database), autocommit=True, connect_timeout=_QUERY_TIMEOUT_S)
 
     def _prefix(self) -> tuple[str, ...]:
         return unprivileged_prefix(program=_binary("postgres"), data_dir=self.data_dir)
 
     def _initialize(self) -> None:
         """In a draft directory: an initdb that was killed halfway leaves nothing that looks finished."""
-        if (self.data_dir / "PG_VERSION").exists():
+        if self.exists():
             return
         draft = self.data_dir.with_name(self.data_dir.name + ".draft")
         shutil.rmtree(draft, ignore_errors=True)

@@ -37,9 +37,7 @@ class Process:
 class Backoff:
     """The waits between restarts: doubled each time, forgotten after a long enough life."""
 
-    def __init__(
-        self, *, first_s: float = 0.5, cap_s: float = 10.0, reset_after_s: float = 30.0
-    ) -> None:
+    def __init__(self, *, first_s: float = 0.5, cap_s: float = 10.0, reset_after_s: float = 30.0) -> None:
         self._first_s = first_s
         self._cap_s = cap_s
         self._reset_after_s = reset_after_s

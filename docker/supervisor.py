@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _TICK_S = 0.05
 _LOG_CHECK_S = 1.0
 _KILL_TIMEOUT_S = 5.0
-_TAIL_BYTES = 3_000
+_TAIL_BYTES = 1_500
 # One that dies this often before it was ever ready will not become ready by another try.
 _HOPELESS_DEATHS = 4
 
@@ -58,10 +58,12 @@ class Supervisor:
         *,
         log_dir: Path,
         status_path: Path | None = None,
+        hold: int | None = None,
         make_backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         self._log_dir = log_dir
         self._status_path = status_path
+        self._hold = hold
         self._make_backoff = make_backoff
         self._children: dict[str, _Child] = {}
         # Guards every pid: a signal is sent only under it, a child reaped only under it.
@@ -75,7 +77,7 @@ class Supervisor:
 
     def start(self) -> None:
         self._log_dir.mkdir(parents=True, exist_ok=True)
-        self._guard = GuardPipe()
+        self._guard = GuardPipe(hold=self._hold)
         self._thread.start()
 
     def add(self, *processes: Process) -> None:

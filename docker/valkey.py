@@ -66,9 +66,7 @@ class Valkey:
             return False
 
     def _config(self) -> str:
-        return _CONFIG.format(
-            host=HOST, port=self.port, password=self.password, directory=f'"{self.directory}"'
-        )
+        return _CONFIG.format(host=HOST, port=self.port, password=self.password, directory=f'"{self.directory}"')
 
 
 def _read_until(connection: socket.socket, wanted: bytes) -> bool:

@@ -1,0 +1,152 @@
+"""Which processes make up an embedded Nexus, and how is each started and known to be ready?"""
+
+import http.client
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from docker.ports import HOST, answers
+from docker.process import Process
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+_HTTP_TIMEOUT_S = 2.0
+# What every program may see of the environment in which the launcher runs, besides NEXUS_*.
+_PASSED_ON = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
+_BRIDGE_ROUND, _NEXUS_ROUND, _CHAT_ROUND = 0, 1, 2
+
+ALL = ("devchat", "gateway", "chat", "composer", "runtime", "runtime_host", "sweep", "mem0-api", "bridge")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the programs listen, on loopback."""
+
+    chat: int
+    gateway: int
+    mem0: int
+    postgres: int
+    valkey: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """`nexus_env` holds every setting and secret; a bridge gets none of it."""
+
+    ports: Ports
+    state_path: Path
+    nexus_env: Mapping[str, str]
+    restart: bool = True
+
+    def named(self, name: str) -> Process:
+        """The program of that name out of ALL."""
+        return {
+            "devchat": self.devchat,
+            "gateway": self.gateway,
+            "chat": lambda: self.command("chat"),
+            "composer": lambda: self.worker("composer", queues="compose,memory"),
+            "runtime": lambda: self.worker("runtime", queues="run"),
+            "runtime_host": lambda: self.command("runtime_host", stop_round=_BRIDGE_ROUND),
+            "sweep": lambda: self.command("sweep"),
+            "mem0-api": self.mem0_api,
+            "bridge": lambda: self.bridge(name="bridge", config_path=self.state_path / "bridge" / "bridge.toml"),
+        }[name]()
+
+    def devchat(self) -> Process:
+        password = self.nexus_env["NEXUS_ROCKETCHAT_ADMIN_PASSWORD"]
+        port = self.ports.chat
+        return Process(
+            name="devchat",
+            argv=(
+                *(sys.executable, "-m", "gateway.devchat", "--port", str(port)),
+                *("--snapshot", str(self.state_path / "devchat.json")),
+            ),
+            env={**passed_on(), "DEVCHAT_ADMIN_PASSWORD": password},
+            cwd=CHECKOUT,
+            ready=lambda: responds(port=port, path="/api/info"),
+            stop_round=_CHAT_ROUND,
+            restart=self.restart,
+        )
+
+    def gateway(self) -> Process:
+        port = self.ports.gateway
+        server = asgi_server("nexus_project.asgi:application", port=port, env=self.nexus_env)
+        return self._nexus("gateway", server, ready_path="/healthz", port=port)
+
+    def mem0_api(self) -> Process:
+        port = self.ports.mem0
+        server = asgi_server("composer.memory.service:application", port=port, env=self.nexus_env)
+        return self._nexus("mem0-api", server, port=port)
+
+    def command(self, command: str, *, stop_round: int = _NEXUS_ROUND) -> Process:
+        return self._nexus(command, ("manage.py", command), stop_round=stop_round)
+
+    def worker(self, name: str, *, queues: str) -> Process:
+        flags = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
+        program = ("-m", "celery", "-A", "nexus_project", "worker", "-Q", queues, "-n", f"{name}@%h")
+        return self._nexus(name, (*program, "-c", "2", *flags))
+
+    def bridge(self, *, name: str, config_path: Path) -> Process:
+        """Starts when its configuration appears. It sees what a person's own terminal would give it."""
+        program = Path(sys.executable).with_name("nexus-bridge")
+        return Process(
+            name=name,
+            argv=(str(program), "run", "--config", str(config_path)),
+            env={key: value for key, value in os.environ.items() if not key.startswith("NEXUS_")},
+            cwd=config_path.parent,
+            starts_when=config_path,
+            stop_round=_BRIDGE_ROUND,
+            restart=self.restart,
+        )
+
+    def _nexus(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        *,
+        port: int | None = None,
+        ready_path: str | None = None,
+        stop_round: int = _NEXUS_ROUND,
+    ) -> Process:
+        def is_ready() -> bool:
+            if port is None:
+                return True
+            if ready_path is None:
+                return answers(port)
+            return responds(port=port, path=ready_path)
+
+        return Process(
+            name=name,
+            argv=(sys.executable, *arguments),
+            env={**passed_on(), **self.nexus_env},
+            cwd=CHECKOUT,
+            ready=is_ready,
+            stop_round=stop_round,
+            restart=self.restart,
+        )
+
+
+def asgi_server(application: str, *, port: int, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Python's arguments for the ASGI server that NEXUS_ASGI_SERVER chooses."""
+    if env.get("NEXUS_ASGI_SERVER", "daphne") == "daphne":
+        return ("-m", "daphne", "-v", "0", "-b", HOST, "-p", str(port), application)
+    quiet = ("--no-access-log", "--log-level", "warning", "--lifespan", "off")
+    where = ("--host", HOST, "--port", str(port), "--ws", "websockets-sansio", "--ws-max-size", "65536")
+    return ("-m", "uvicorn", application, *where, *quiet)
+
+
+def passed_on() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
+def responds(*, port: int, path: str) -> bool:
+    """Whether an HTTP server there answers with anything but an error of its own."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=_HTTP_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < http.client.INTERNAL_SERVER_ERROR
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
