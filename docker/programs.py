@@ -3,7 +3,7 @@
 import http.client
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Programs:
 
     def named(self, name: str) -> Process:
         """The program of that name out of ALL."""
-        return {
+        makers: dict[str, Callable[[], Process]] = {
             "devchat": self.devchat,
             "gateway": self.gateway,
             "chat": lambda: self.command("chat"),
@@ -51,7 +51,8 @@ class Programs:
             "sweep": lambda: self.command("sweep"),
             "mem0-api": self.mem0_api,
             "bridge": lambda: self.bridge(name="bridge", config_path=self.state_path / "bridge" / "bridge.toml"),
-        }[name]()
+        }
+        return makers[name]()
 
     def devchat(self) -> Process:
         password = self.nexus_env["NEXUS_ROCKETCHAT_ADMIN_PASSWORD"]

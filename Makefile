@@ -1,0 +1,67 @@
+# Everything a person types. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+CHAT_PORT ?= 3000
+GATEWAY_PORT ?= 4000
+ONCE ?=
+CLIS ?=
+ARGS ?=
+SEED ?=
+
+.PHONY: help install install-dev demo test faults bench lint format lock manage migrate create-bridge wheel clean
+
+help:  ## List these words
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
+		| while IFS=$$'\t' read -r word text; do printf '  \033[1m%-14s\033[0m %s\n' "$$word" "$$text"; done
+
+install:  ## Make .venv with what running needs, from the locks
+	@.ci/install run
+
+install-dev:  ## Make .venv with what testing and linting need too
+	@.ci/install dev
+
+demo: install  ## Run a whole Nexus here until Ctrl-C (ONCE=1: check one round trip; CLIS=1: your CLIs; CHAT_PORT=, GATEWAY_PORT=)
+	@exec $(PYTHON) -m docker.embedded demo --chat-port $(CHAT_PORT) --gateway-port $(GATEWAY_PORT) \
+		$(if $(filter-out 0,$(ONCE)),--once) $(if $(filter-out 0,$(CLIS)),--clis)
+
+test: install-dev  ## Run all tests on embedded services (ARGS="-k words" chooses)
+	@$(PYTHON) -m pytest $(ARGS)
+
+faults: install-dev  ## Run the long fault tests and the long model exploration (SEED= replays one)
+	@FAULTS_LONG=1 $(if $(SEED),FAULTS_SEED=$(SEED)) $(PYTHON) -m pytest tests/faults tests/model -s $(ARGS)
+
+bench: install-dev  ## Measure, each figure beside its goal (ARGS="H1 B1" chooses)
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+lint: install-dev  ## Check style, types, import directions, migrations, spelling
+	@.ci/lint
+
+format: install-dev  ## Format the code and fix what can be fixed
+	@$(VENV)/bin/ruff check --fix-only --quiet .
+	@$(VENV)/bin/ruff format .
+
+lock: install-dev  ## Pin the dependencies of requirements/*.in anew (ARGS=--upgrade for newer versions)
+	@.ci/lock $(ARGS)
+
+manage: install  ## Run manage.py against the running demo, else the .env here (ARGS="doctor")
+	@docker/manage $(ARGS)
+
+migrate: install  ## Bring the database up to date
+	@docker/manage migrate
+
+create-bridge: install  ## Make an agent behind a new bridge (USER= CLI= [ROLE=] [ROOM="general backend"])
+	@test "$(origin USER)" = "command line" -a -n "$(CLI)" || { echo "Say whose agent and which CLI: make create-bridge USER=alice CLI=claude [ROLE=backend] [ROOM=general]"; exit 2; }
+	@docker/manage create_bridge "$(USER)" "$(CLI)" $(if $(ROLE),--role "$(ROLE)") $(foreach room,$(ROOM),--room "$(room)")
+
+wheel: install  ## Build the bridge's wheel into dist/
+	@$(UV) build --quiet --wheel --no-build-isolation --offline --python $(PYTHON) --out-dir dist bridge_client
+
+clean:  ## Remove the virtualenv, caches and what the demo stored
+	@.ci/clean
