@@ -4,7 +4,6 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.admin.sites import AlreadyRegistered
 from django.db.models import Field, Model
 from django.http import HttpRequest
 
@@ -34,21 +33,23 @@ class TableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 50
     show_full_result_count = False
 
-    def get_list_display(self, request: HttpRequest) -> list[str]:
-        return [field.name for field in self._shown() if not _is_long(field)][:9]
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        return tuple(field.name for field in self._shown() if not _is_long(field))[:9]
 
-    def get_list_filter(self, request: HttpRequest) -> list[str]:
-        return [field.name for field in self._shown() if field.choices or field.get_internal_type() == "BooleanField"]
+    def get_list_filter(self, request: HttpRequest) -> tuple[str, ...]:
+        return tuple(
+            field.name for field in self._shown() if field.choices or field.get_internal_type() == "BooleanField"
+        )
 
     def get_list_select_related(self, request: HttpRequest) -> list[str]:
         return [field.name for field in self._shown() if field.many_to_one]
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [field.name for field in self._shown()] + [field.name for field in self.opts.many_to_many]
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return tuple(field.name for field in (*self._shown(), *self.opts.many_to_many))
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         editable = EDITABLE.get(self.model, ())
-        return [name for name in self.get_fields(request, obj) if name not in editable]
+        return tuple(name for name in self.get_fields(request, obj) if name not in editable)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.model is Project and super().has_add_permission(request)
@@ -72,10 +73,7 @@ for _app in ("gateway", "composer", "runtime"):
         # Django's admin can't address composite keys; chunks are seen through their invocation.
         if _model is Chunk or _model._meta.auto_created:
             continue
-        try:
-            admin.site.register(_model, TableAdmin)
-        except AlreadyRegistered:
-            continue
+        admin.site.register(_model, TableAdmin)
 
 admin.site.site_header = "Nexus"
 admin.site.site_title = "Nexus"

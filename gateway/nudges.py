@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -33,25 +34,25 @@ Act = Callable[["Courier"], Any]
 
 def hub(*, bridge_id: int) -> None:
     """After commit: the gateway that holds this bridge's session looks what it has to send."""
-    _after_commit(lambda courier: courier.to_group(HUB_GROUP, {"type": "nudge", "bridge": bridge_id}))
+    _after_commit(partial(Courier.to_group, group=HUB_GROUP, body={"type": "nudge", "bridge": bridge_id}))
 
 
 def chat(*, agent_id: int | None, room_id: int | None = None, invocation_id: int | None = None) -> None:
     """After commit: the poster of this agent's bot account (None: of `nexus`) looks what it has to say."""
     body = {"type": "nudge", "agent": agent_id, "room": room_id, "invocation": invocation_id}
-    _after_commit(lambda courier: courier.to_group(CHAT_GROUP, body))
+    _after_commit(partial(Courier.to_group, group=CHAT_GROUP, body=body))
 
 
 def chat_now(*, agent_ids: Sequence[int]) -> None:
     """The same for many agents, from code whose transaction is already committed."""
     for agent_id in agent_ids:
         body = {"type": "nudge", "agent": agent_id, "room": None, "invocation": None}
-        courier().put(lambda carrier, body=body: carrier.to_group(CHAT_GROUP, body))
+        courier().put(partial(Courier.to_group, group=CHAT_GROUP, body=body))
 
 
 def publish(*, act: Callable[[Producer], None]) -> None:
     """After commit: let `act` publish to the task queue."""
-    _after_commit(lambda courier: courier.to_queue(act))
+    _after_commit(partial(Courier.to_queue, act=act))
 
 
 def later(*, act: Callable[[], None]) -> None:
@@ -74,6 +75,7 @@ class Courier:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._waiting = 0
+        self._connection: Connection
         self._producer: Producer | None = None
         self._loop = asyncio.new_event_loop()
         self._queue: asyncio.Queue[Act] = asyncio.Queue()
@@ -101,8 +103,8 @@ class Courier:
         if self._producer is None:
             options = dict(settings.CELERY_BROKER_TRANSPORT_OPTIONS)
             options["socket_timeout"] = SEND_TIMEOUT_S
-            connection = Connection(settings.CELERY_BROKER_URL, transport_options=options)
-            self._producer = Producer(connection)
+            self._connection = Connection(settings.CELERY_BROKER_URL, transport_options=options)
+            self._producer = Producer(self._connection)
         act(self._producer)
 
     def _main(self) -> None:
@@ -128,8 +130,8 @@ class Courier:
     def _give_up(self) -> None:
         """Redis does not answer: what waits now would only wait longer, so it is dropped as well."""
         if self._producer is not None:
-            with contextlib.suppress(OSError, ConnectionError):
-                self._producer.connection.release()
+            with contextlib.suppress(OSError):
+                self._connection.release()
             self._producer = None
         while not self._queue.empty():
             self._queue.get_nowait()

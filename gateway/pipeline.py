@@ -1,6 +1,7 @@
 """The only place that builds compose → run, from the two tasks' names and an invocation's id."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from celery import Signature, chain
 from kombu import Producer
@@ -16,7 +17,7 @@ REMEMBER_TASK = "composer.remember"
 def start(*, invocation_ids: Iterable[int]) -> None:
     """After commit: ask a worker to claim and compose, then to run what was claimed."""
     for invocation_id in invocation_ids:
-        nudges.publish(act=lambda producer, pk=invocation_id: _publish_chain(producer, pk))
+        nudges.publish(act=partial(_publish_chain, invocation_id=invocation_id))
 
 
 def run(*, invocation_id: int) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from gateway.invocations import transitions
@@ -35,9 +36,8 @@ def _due(rows: QuerySet[Invocation]) -> Iterable[Invocation]:
     return rows.select_for_update(of=("self",), skip_locked=True).order_by("pk")[:ROUND_LIMIT]
 
 
-def _ago(seconds: float) -> Now:
-    ago: Now = Now() - timedelta(seconds=seconds)
-    return ago
+def _ago(seconds: float) -> CombinedExpression:
+    return Now() - timedelta(seconds=seconds)
 
 
 def _lapsed() -> QuerySet[Invocation]:

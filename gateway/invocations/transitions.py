@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from gateway import nudges, pipeline
@@ -231,7 +231,7 @@ def next_in_room(*, room_id: int) -> int | None:
     return claimable().filter(room_id=room_id).order_by("message__ts", "pk").values_list("pk", flat=True).first()
 
 
-def claimable() -> Any:
+def claimable() -> QuerySet[Invocation]:
     """Queued rows whose session and serial room are free. Lanes are counted by the claim itself."""
     live = Invocation.objects.filter(state__in=LIVE)
     return Invocation.objects.filter(

@@ -41,9 +41,13 @@ CREATE FUNCTION nexus_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$;
-CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE ON audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION nexus_append_only();
-CREATE TRIGGER audit_seals_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_seals
+CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION nexus_append_only();
+CREATE TRIGGER audit_seals_append_only BEFORE UPDATE OR DELETE ON audit_seals
+    FOR EACH STATEMENT EXECUTE FUNCTION nexus_append_only();
+CREATE TRIGGER audit_seals_no_truncate BEFORE TRUNCATE ON audit_seals
     FOR EACH STATEMENT EXECUTE FUNCTION nexus_append_only();
 """
 
@@ -59,7 +63,6 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(
             sql=AUDIT_TRIGGER,
-            reverse_sql="DROP TRIGGER audit_log_append_only ON audit_log;"
-            " DROP TRIGGER audit_seals_append_only ON audit_seals; DROP FUNCTION nexus_append_only();",
+            reverse_sql="DROP FUNCTION nexus_append_only() CASCADE;",
         ),
     ]
