@@ -1,0 +1,130 @@
+"""What does a message's text refer to: users, rooms, links, quoted messages; and its rough syntax tree?"""
+
+import re
+from collections.abc import Callable
+
+from gateway.devchat.models import CHANNEL, DIRECT, Room, User
+from gateway.devchat.store import Store
+from gateway.devchat.wire import Document
+
+# A fence is exactly three backticks on a line of their own (the first may name a language); unclosed ones are plain text.
+FENCE = re.compile(r"^```[^`\n]*\n.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
+CODE_SPAN = re.compile(r"`[^`\n]+`")
+LINK = re.compile(r"https?://[^\s<>|)\]]+")
+NAME = r"[0-9a-zA-Z][0-9a-zA-Z\-_.]*"
+# The name may not continue a word or a mail address.
+MENTION = re.compile(rf"(?<![0-9A-Za-z@.])@({NAME})")
+ROOM_MENTION = re.compile(rf"(?<![0-9A-Za-z#&/])#({NAME})")
+MESSAGE_LINK = re.compile(r"[?&]msg=([0-9A-Za-z_.-]+)")
+GROUPS = ("all", "here")
+
+
+def without_code(text: str) -> str:
+    if "`" not in text:
+        return text
+    return CODE_SPAN.sub(" ", FENCE.sub(" ", text))
+
+
+def find_mentions(store: Store, text: str) -> list[Document]:
+    if "@" not in text:
+        return []
+    found: dict[str, Document] = {}
+    for name in MENTION.findall(_prose(text)):
+        document = _group(name) or _longest(name, lambda part: _user_document(store.user_named(part)))
+        if document:
+            found.setdefault(document["_id"], document)
+    return list(found.values())
+
+
+def find_channels(store: Store, text: str) -> list[Document]:
+    if "#" not in text:
+        return []
+    found: dict[str, Document] = {}
+    for name in ROOM_MENTION.findall(_prose(text)):
+        document = _longest(name, lambda part: _room_document(store.room_named(part)))
+        if document:
+            found.setdefault(document["_id"], document)
+    return list(found.values())
+
+
+def find_urls(text: str) -> list[Document]:
+    if "://" not in text:
+        return []
+    return [{"url": url.rstrip(".,;:!?"), "meta": {}} for url in dict.fromkeys(LINK.findall(without_code(text)))]
+
+
+def quoted_attachments(store: Store, *, text: str, reader: User, site_url: str) -> list[Document]:
+    """Links to messages of this workspace become quotes, if the author may read them."""
+    if "msg=" not in text:
+        return []
+    attachments = []
+    for url in LINK.findall(without_code(text)):
+        match = MESSAGE_LINK.search(url) if url.startswith(site_url) else None
+        quoted = store.messages.get(match.group(1)) if match else None
+        if quoted is not None and store.can_access(reader, store.rooms[quoted["rid"]]):
+            attachments.append(_quote(quoted, url))
+    return attachments
+
+
+def syntax_tree(text: str) -> list[Document]:
+    """Just enough of `md` for clients that expect it: fences are code, everything else one paragraph."""
+    tree: list[Document] = []
+    position = 0
+    for fence in FENCE.finditer(text) if "```" in text else ():
+        tree += _paragraph(text[position : fence.start()])
+        tree.append(_code(fence.group()))
+        position = fence.end()
+    return tree + _paragraph(text[position:])
+
+
+def _prose(text: str) -> str:
+    text = without_code(text)
+    return LINK.sub(" ", text) if "://" in text else text
+
+
+def _group(name: str) -> Document | None:
+    name = name.rstrip(".-_")
+    return {"_id": name, "username": name} if name in GROUPS else None
+
+
+def _longest(name: str, find: Callable[[str], Document | None]) -> Document | None:
+    """Signs at the end may belong to the sentence: "ask @bob." means bob."""
+    while name:
+        document = find(name)
+        if document or name[-1] not in ".-_":
+            return document
+        name = name[:-1]
+    return None
+
+
+def _user_document(user: User | None) -> Document | None:
+    return {"_id": user.id, "username": user.username, "name": user.name, "type": "user"} if user else None
+
+
+def _room_document(room: Room | None) -> Document | None:
+    if room is None or room.t == DIRECT:
+        return None
+    shown = {"_id": room.id, "name": room.name}
+    return shown if room.t == CHANNEL else shown | {"fname": room.fname}
+
+
+def _quote(quoted: Document, url: str) -> Document:
+    return {
+        "text": quoted["msg"],
+        "author_name": quoted["u"]["username"],
+        "author_icon": f"/avatar/{quoted['u']['username']}",
+        "message_link": url,
+        "attachments": quoted.get("attachments", []),
+        "ts": quoted["ts"],
+    }
+
+
+def _paragraph(text: str) -> list[Document]:
+    text = text.strip("\n")
+    return [{"type": "PARAGRAPH", "value": [{"type": "PLAIN_TEXT", "value": text}]}] if text else []
+
+
+def _code(fence: str) -> Document:
+    first, *lines = fence.split("\n")
+    shown = [{"type": "CODE_LINE", "value": {"type": "PLAIN_TEXT", "value": line}} for line in lines[:-1]]
+    return {"type": "CODE", "language": first[3:].strip() or "none", "value": shown}
