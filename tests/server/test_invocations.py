@@ -58,6 +58,7 @@ def force_state(row, state):
     """Put a row into a state without going there, as the trigger's own test needs it."""
     values = {"state": state, "lane": 0 if state in LIVE else None, "ended_at": Now() if state in FINAL else None}
     with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE invocations DISABLE TRIGGER invocation_edge_update")
         Invocation.objects.filter(pk=row.pk).update(reason="test" if state in FINAL else "", **values)
         cursor.execute("ALTER TABLE invocations ENABLE TRIGGER invocation_edge_update")
