@@ -9,20 +9,24 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 GRACE_S = 5.0
 _POLL_S = 0.05
+# Elsewhere nobody tells when a process was started; then ids are trusted.
+HAS_PROC = Path("/proc/self").exists()
 
 
 def birth(pid: int) -> str | None:
-    """When the kernel started this process, so that a reused id is not mistaken for it."""
+    """When the kernel started this process, so that a reused id is not mistaken for it; None once it is dead."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The name stands in brackets and may hold anything; field 22 of the line is counted from behind it.
-    return stat.rpartition(")")[2].split()[19]
+    # The name stands in brackets and may hold anything; the fields are counted from behind it.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else fields[19]
 
 
 def group_lives(pid: int) -> bool:
@@ -54,18 +58,24 @@ def still_ours(pid: int, born: str | None) -> bool:
 
 
 def end_all(groups: dict[int, str | None]) -> None:
+    """Asks the leaders; what is left of a group without its leader, or after the grace time, is killed."""
     for pid, born in groups.items():
         if still_ours(pid, born):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGTERM)
+            send(os.kill, pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
     while groups and time.monotonic() < deadline:
-        groups = {pid: born for pid, born in groups.items() if still_ours(pid, born)}
+        for pid in [pid for pid in groups if not group_lives(pid) or (HAS_PROC and birth(pid) is None)]:
+            send(os.killpg, pid, signal.SIGKILL)
+            del groups[pid]
         time.sleep(_POLL_S)
     for pid, born in groups.items():
         if still_ours(pid, born):
-            with contextlib.suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)
+            send(os.killpg, pid, signal.SIGKILL)
+
+
+def send(kill: Callable[[int, int], None], pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):
+        kill(pid, number)
 
 
 def main() -> None:
