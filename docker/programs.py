@@ -38,6 +38,7 @@ class Programs:
     state_path: Path
     nexus_env: Mapping[str, str]
     restart: bool = True
+    chat_arguments: tuple[str, ...] = ()
 
     def named(self, name: str) -> Process:
         """The program of that name out of ALL."""
@@ -61,9 +62,9 @@ class Programs:
             name="devchat",
             argv=(
                 *(sys.executable, "-m", "gateway.devchat", "--port", str(port)),
-                *("--snapshot", str(self.state_path / "devchat.json")),
+                *("--snapshot", str(self.state_path / "devchat.json"), *self.chat_arguments),
             ),
-            env={**passed_on(), "DEVCHAT_ADMIN_PASSWORD": password},
+            env={**passed_on(), "ADMIN_PASS": password},
             cwd=CHECKOUT,
             ready=lambda: responds(port=port, path="/api/info"),
             stop_round=_CHAT_ROUND,

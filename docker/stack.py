@@ -48,6 +48,7 @@ class Stack:
         settings: Mapping[str, str] | None = None,
         restart: bool = True,
         is_durable: bool = True,
+        chat_arguments: tuple[str, ...] = (),
         on_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self.state = StateDirectory(state_dir)
@@ -56,6 +57,7 @@ class Stack:
         self._settings = dict(settings or {})
         self._restart = restart
         self._is_durable = is_durable
+        self._chat_arguments = chat_arguments
         self._on_step = on_step
         self._lock: int | None = None
         self._supervisor: Supervisor | None = None
@@ -237,7 +239,13 @@ class Stack:
             self.supervisor.wait_ready([name], timeout_s=deadline - time.monotonic())
 
     def _table(self) -> Programs:
-        return Programs(ports=self.ports, state_path=self.state.path, nexus_env=self.env, restart=self._restart)
+        return Programs(
+            ports=self.ports,
+            state_path=self.state.path,
+            nexus_env=self.env,
+            restart=self._restart,
+            chat_arguments=self._chat_arguments,
+        )
 
     def _make_env(self, known: Mapping[str, str], *, database_url: str, redis_url: str) -> dict[str, str]:
         """Settings given to us win over those of our own environment, and both over the defaults."""
