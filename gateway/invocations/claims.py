@@ -125,8 +125,7 @@ def _is_stopped(*, agent: Agent, row: Invocation) -> bool:
     if refusal is not None:
         reason = "not_allowed" if agent.is_enabled else "agent_disabled"
         return transitions.fail_unsent(invocation_id=row.pk, reason=reason, detail=refusal)
-    alive = Agent.objects.filter(pk=agent.pk, bridge__lease_until__gt=Now(), bridge__revoked_at=None)
-    if not alive.exists():
+    if not Agent.objects.online().filter(pk=agent.pk).exists():
         return transitions.park(invocation_id=row.pk)
     return False
 

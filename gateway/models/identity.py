@@ -1,5 +1,7 @@
 """Who there is: users, agents and their bot accounts, projects."""
 
+from typing import Self
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -55,6 +57,12 @@ class Project(models.Model):
         return self.slug
 
 
+class AgentQuerySet(models.QuerySet["Agent"]):
+    def online(self) -> Self:
+        """Agents whose bridge holds a lease now, by database time."""
+        return self.filter(is_enabled=True, bridge__revoked_at=None, bridge__lease_until__gt=Now())
+
+
 class Agent(models.Model):
     """An AI participant; its CLI runs behind `bridge`."""
 
@@ -77,6 +85,8 @@ class Agent(models.Model):
     prompt_budget = models.PositiveIntegerField(null=True, blank=True, help_text="Token count; empty: the host's.")
     is_enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = AgentQuerySet.as_manager()
 
     class Meta:
         db_table = "agents"
