@@ -45,7 +45,7 @@ def open_private(path: Path, flags: int) -> int:
     return file
 
 
-def _lock(directory: Path) -> int:
+def lock(directory: Path) -> int:
     """Held until closed, by this process alone: children do not inherit it."""
     file = open_private(directory / "lock", os.O_RDWR | os.O_CREAT)
     try:

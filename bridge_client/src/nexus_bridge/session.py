@@ -122,6 +122,11 @@ class Session:
     def live_count(self) -> int:
         return len(self._lanes.alive)
 
+    @property
+    def has_unacked(self) -> bool:
+        """Something is journalled that the hub has not acked."""
+        return bool(self._journal.runs)
+
     def is_alive(self, invocation: int) -> bool:
         return invocation in self._lanes.alive
 

@@ -1,0 +1,389 @@
+"""Carries a session over WebSockets: connects, sends, receives, notices a dead peer, comes back.
+
+Whether an error ends the bridge is a function (`final_error`), the waits between two attempts are a generator
+(`reconnect_delays`); the session decides everything else.
+"""
+
+import asyncio
+import logging
+import random
+import resource
+import socket as socket_module
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Final, Protocol
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from nexus_bridge import __version__, protocol
+from nexus_bridge.errors import ConnectionFailed, CredentialsRefused, FinalError, Replaced, UpgradeRequired
+from nexus_bridge.orders import Decide, Disconnect, Ending, Kill, Order, Pause, Resume, Start, Stop, Tell
+from nexus_bridge.packing import Packed
+from nexus_bridge.protocol import BadFrame, Error
+from nexus_bridge.session import Session
+from nexus_bridge.settings import Hub
+
+logger = logging.getLogger(__name__)
+
+OPEN_S: Final = 15.0
+CLOSE_S: Final = 2.0
+CLOCK_OFF_S: Final = 300.0
+KILL_S: Final = 15.0
+FIRST_DELAY_S: Final = 1.0
+LAST_DELAY_S: Final = 30.0
+
+
+class Hands(Protocol):
+    """Who does what the session orders; the runner, or a benchmark."""
+
+    @property
+    def session_count(self) -> int: ...
+
+    def obey(self, order: Start | Stop | Kill | Decide | Pause | Resume) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who tells a person what goes on."""
+
+    def connected(self, *, session: str) -> None: ...
+
+    def disconnected(self, *, reason: str, retry_in_s: float) -> None: ...
+
+    def ordered(self, order: Start | Stop | Kill | Decide | Pause | Resume) -> None: ...
+
+    def tell(self, text: str) -> None: ...
+
+
+def reconnect_delays(rng: Callable[[], float] = random.random) -> Iterator[float]:
+    """Seconds to wait before each attempt: 1 to 2, then 2 to 4, up to 15 to 30; random, so that bridges spread out."""
+    delay = FIRST_DELAY_S * 2
+    while True:
+        yield delay * (0.5 + 0.5 * rng())
+        delay = min(LAST_DELAY_S, delay * 2)
+
+
+class Client:
+    """One for the life of the bridge; it is the runner's host as well. `run` ends by `stop` or with a FinalError."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        token: str,
+        session: Session,
+        watcher: Watcher,
+        delays: Callable[[], Iterator[float]] = reconnect_delays,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._hub = hub
+        self._token = token
+        self._session = session
+        self._watcher = watcher
+        self._delays = delays
+        self._now = now
+        self._hands: Hands | None = None
+        self._is_connected = False
+        self._is_stopping = False
+        self._heard_at = 0.0
+        self._wake = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._left_for = Disconnect(reason="")
+        self._changed = asyncio.Event()
+
+    def use(self, hands: Hands) -> None:
+        """Whoever obeys the orders; call before `run`."""
+        self._hands = hands
+
+    # The runner's side
+
+    def spool(self, invocation: int, chunks: Sequence[Packed]) -> None:
+        self._session.spool(invocation, chunks)
+        self._pump()
+
+    def end(self, invocation: int, ending: Ending) -> None:
+        self._session.end(invocation, ending)
+        self._pump()
+
+    def freed(self, invocation: int) -> None:
+        self._session.freed(invocation, now=self._now())
+        self._pump()
+
+    def cli_session(self, invocation: int, id: str) -> None:  # noqa: A002 - the CLI's word
+        self._session.remember_cli_session(invocation=invocation, id=id, now=self._now())
+
+    def tell(self, text: str) -> None:
+        self._watcher.tell(text)
+
+    # Life
+
+    async def run(self) -> None:
+        """Stay connected until `stop`; raises FinalError when there is no point in trying again."""
+        delays = self._delays()
+        while not self._is_stopping:
+            was_ready = False
+            try:
+                reason = await self._connection()
+            except ConnectionFailed as error:
+                reason = str(error)
+            was_ready = self._settle()
+            if self._left_for.error is not None:
+                raise self._left_for.error
+            if self._is_stopping:
+                return
+            if was_ready:
+                delays = self._delays()
+            await self._wait_before_next(next(delays), reason=reason)
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Take nothing new; let live turns finish for `grace_s`, then end them as interrupted; then leave."""
+        self._session.stop_taking()
+        await self._until(lambda: self._session.live_count == 0, within_s=grace_s)
+        self._session.stop_runs(reason="bridge_stopped", message="The bridge was stopped while this ran.")
+        self._pump()
+        await self._until(lambda: self._session.live_count == 0, within_s=KILL_S)
+        await self._until(lambda: not (self._is_connected and self._session.has_unacked), within_s=CLOSE_S)
+        self._is_stopping = True
+        self._leave.set()
+
+    async def _until(self, is_so: Callable[[], bool], *, within_s: float) -> None:
+        try:
+            async with asyncio.timeout(within_s):
+                while not is_so():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _settle(self) -> bool:
+        """The connection is over: nothing of it is acted on any more."""
+        was_ready = self._session.is_ready
+        self._is_connected = False
+        self._session.disconnected()
+        self._pump()
+        return was_ready
+
+    async def _wait_before_next(self, seconds: float, *, reason: str) -> None:
+        self._watcher.disconnected(reason=reason, retry_in_s=seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._leave.wait()
+        except TimeoutError:
+            return
+
+    def _pump(self) -> None:
+        """Do what the session ordered; let the sender send, or, with nobody to send to, write the journal."""
+        if not self._is_connected:
+            self._session.frames()
+        for order in self._session.orders():
+            self._obey(order)
+        self._wake.set()
+        self._changed.set()
+
+    def _obey(self, order: Order) -> None:
+        match order:
+            case Tell():
+                self._watcher.tell(order.text)
+            case Disconnect():
+                if self._left_for.error is None:
+                    self._left_for = order
+                self._leave.set()
+            case _:
+                self._watcher.ordered(order)
+                if self._hands is not None:
+                    self._hands.obey(order)
+
+    # One connection
+
+    async def _connection(self) -> str:
+        """Returns why it ended; raises ConnectionFailed or FinalError when it never stood."""
+        self._leave.clear()
+        self._left_for = Disconnect(reason="")
+        try:
+            async with self._connecting() as socket:
+                self._check_clock(socket)
+                return await self._converse(socket)
+        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+            raise connection_error(error, hub=self._hub) from error
+
+    def _connecting(self) -> "connect":
+        return _NoRedirects(
+            self._hub.socket_url,
+            additional_headers={"Authorization": f"Bearer {self._token}"},
+            user_agent_header=f"nexus-bridge/{__version__}",
+            ssl=tls_context(self._hub),
+            proxy=True if self._hub.is_secure else None,  # in clear, the token must not pass a proxy
+            compression=None,
+            max_size=protocol.MAX_PROMPT_FRAME_BYTES,
+            open_timeout=OPEN_S,
+            close_timeout=CLOSE_S,
+            ping_interval=None,  # heartbeats are frames: they see the hub's loop, not only its socket
+            logger=_socket_logger,
+        )
+
+    async def _converse(self, socket: ClientConnection) -> str:
+        await socket.send(protocol.encode(self._session.connected()))
+        self._is_connected = True
+        self._heard_at = asyncio.get_running_loop().time()
+        tasks = [
+            asyncio.create_task(self._send(socket), name="bridge-send"),
+            asyncio.create_task(self._receive(socket), name="bridge-receive"),
+            asyncio.create_task(self._watch_peer(), name="bridge-heartbeat"),
+            asyncio.create_task(self._wait_to_leave(), name="bridge-leave"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return self._reason(done)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._is_peer_silent():
+                socket.transport.abort()  # a closing handshake would wait for somebody who is not there
+
+    def _reason(self, done: set[asyncio.Task[str]]) -> str:
+        for task in done:
+            try:
+                return task.result()
+            except ConnectionClosed as closed:
+                code = closed.rcvd.code if closed.rcvd else 0
+                said = closed.rcvd.reason if closed.rcvd else ""
+                if (final := CLOSED_FOR_GOOD.get(code)) is not None:
+                    raise final(f"the hub closed the connection for good ({code} {said})") from closed
+                return f"the connection was lost ({code or 'no close frame'} {said})".replace(" )", ")")
+        return ""
+
+    async def _send(self, socket: ClientConnection) -> str:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for frame in self._session.frames():
+                await socket.send(protocol.encode(frame))
+            for order in self._session.orders():  # writing the journal may have failed
+                self._obey(order)
+
+    async def _receive(self, socket: ClientConnection) -> str:
+        loop = asyncio.get_running_loop()
+        while True:
+            text = await socket.recv()
+            self._heard_at = loop.time()
+            was_ready = self._session.is_ready
+            self._read(text)
+            if self._session.is_ready and not was_ready:
+                self._watcher.connected(session=self._session.id)
+            self._pump()
+
+    def _read(self, text: str | bytes) -> None:
+        if isinstance(text, bytes):
+            error = Error(code="bad_frame", message="frames are text")
+            self._session.not_understood(error)
+            return
+        try:
+            frame = protocol.from_hub(text)
+        except BadFrame as bad:
+            self._session.not_understood(bad.error)
+        else:
+            self._session.receive(frame, now=self._now())
+
+    async def _watch_peer(self) -> str:
+        """Heartbeats out; returns when the hub has been silent too long."""
+        loop = asyncio.get_running_loop()
+        beat_at = loop.time() + self._session.limits.heartbeat_s
+        while not self._is_peer_silent():
+            dead_at = self._heard_at + self._session.limits.peer_dead_s
+            await asyncio.sleep(max(0.0, min(beat_at, dead_at) - loop.time()))
+            if loop.time() >= beat_at:
+                beat_at = loop.time() + self._session.limits.heartbeat_s
+                load = self._session.load(
+                    sessions=self._hands.session_count if self._hands else 0, memory_mib=_memory_mib()
+                )
+                self._session.heartbeat(at=self._now(), load=load)
+                self._wake.set()
+        return f"the hub was silent for {self._session.limits.peer_dead_s:.0f} s"
+
+    def _is_peer_silent(self) -> bool:
+        loop = asyncio.get_running_loop()
+        return loop.time() - self._heard_at >= self._session.limits.peer_dead_s
+
+    async def _wait_to_leave(self) -> str:
+        await self._leave.wait()
+        return self._left_for.reason
+
+    def _check_clock(self, socket: ClientConnection) -> None:
+        date = socket.response.headers.get("Date") if socket.response is not None else None
+        if date is None:
+            return
+        try:
+            off = self._now() - parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return
+        if abs(off) > CLOCK_OFF_S:
+            self._watcher.tell(f"this machine's clock is {off / 60:+.0f} minutes off the hub's; set it right")
+
+
+class _NoRedirects(connect):
+    """The bridge token goes to the address its owner wrote down, and nowhere else."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
+# At debug level the library logs request headers, the bridge token among them.
+_socket_logger = logging.getLogger("nexus_bridge.websocket")
+_socket_logger.setLevel(logging.WARNING)
+
+CLOSED_FOR_GOOD: Final[Mapping[int, type[FinalError]]] = {
+    4403: CredentialsRefused,
+    4409: Replaced,
+    4426: UpgradeRequired,
+}
+"""Close codes that say the same as a `bye`, for when the bye did not arrive."""
+
+
+def tls_context(hub: Hub) -> ssl.SSLContext | None:
+    if not hub.is_secure:
+        return None
+    return ssl.create_default_context(cafile=str(hub.ca_file) if hub.ca_file else None)
+
+
+def connection_error(error: Exception, *, hub: Hub) -> FinalError | ConnectionFailed:
+    """What became of an attempt to connect, in a sentence. A FinalError ends the bridge, the other is tried again."""
+    match error:
+        case InvalidStatus(response=response):
+            return _status_error(response.status_code, location=response.headers.get("Location"), hub=hub)
+        case ssl.SSLCertVerificationError():
+            return ConnectionFailed(
+                f"the certificate of {hub.url} is not accepted: {error.verify_message}; "
+                "the hub needs a valid one, or name your team's CA file as `ca_file`"
+            )
+        case TimeoutError():
+            return ConnectionFailed(f"{hub.url} did not answer within {OPEN_S:.0f} s; is the hub up?")
+        case socket_module.gaierror():
+            return ConnectionFailed(f"the name in {hub.url} is not known; check `hub` and your network")
+        case OSError():
+            return ConnectionFailed(f"no connection to {hub.url}: {error.strerror or error}")
+        case _:
+            return ConnectionFailed(f"{hub.url} does not speak WebSocket there: {error}; check `hub`")
+
+
+def _status_error(status: int, *, location: str | None, hub: Hub) -> FinalError | ConnectionFailed:
+    if status in {401, 403}:
+        return CredentialsRefused(
+            f"{hub.url} refuses this bridge token (HTTP {status}): it is unknown, revoked or expired; "
+            "get a new one from whoever runs your Nexus"
+        )
+    if status == 426:
+        return UpgradeRequired(
+            f"{hub.url} needs another version of nexus-bridge; {hub.http_url}/ has the matching one"
+        )
+    if location is not None:
+        return ConnectionFailed(f"{hub.url} redirects to {location}; if that is right, write it into `hub`")
+    return ConnectionFailed(f"{hub.url} answered HTTP {status}; is it your Nexus, and is it up?")
+
+
+def _memory_mib() -> int:
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_kib // (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,225 @@
+"""Live CLI processes: one per agent and session key, kept for the next turn, stopped when idle or crowded out."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from nexus_bridge.adapters.base import Adapter, Spawn
+from nexus_bridge.adapters.base import Turn as AdapterTurn
+from nexus_bridge.events import Done
+from nexus_bridge.orders import Stop
+from nexus_bridge.process import StdinStuck
+from nexus_bridge.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+CLOSE_S: Final = 2.0
+"""A CLI that was told to end by itself is killed after this long."""
+
+
+class Process(Protocol):
+    """What is wanted of a running CLI; `nexus_bridge.process.Process` is the real one."""
+
+    async def read(self) -> bytes: ...
+    def write(self, data: bytes) -> None: ...
+    def close_stdin(self) -> None: ...
+    def interrupt(self) -> None: ...
+    def begin_turn(self) -> None: ...
+    async def settle(self) -> None: ...
+    async def wait(self) -> int: ...
+    async def kill(self) -> None: ...
+    async def gone(self) -> None: ...
+    @property
+    def limit_hit(self) -> str: ...
+    @property
+    def stderr_tail(self) -> str: ...
+
+
+StartProcess = Callable[[Spawn], Awaitable[Process]]
+
+
+class LiveCli:
+    """One process with its adapter, and the background task that reads it."""
+
+    def __init__(self, *, adapter: Adapter, spawn: Spawn, process: Process, tools_token: str) -> None:
+        self.adapter = adapter
+        self.tools_token = tools_token
+        self.turn: Turn | None = None
+        self.exit_code: int | None = None
+        self.used_at = 0.0
+        self._spawn = spawn
+        self._process = process
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._is_killed = False
+        self.write(adapter.start())
+        self._reader = asyncio.create_task(self._read(), name="cli-reader")
+
+    @property
+    def is_gone(self) -> bool:
+        return self._reader.done() or self._is_killed or self.exit_code is not None
+
+    def begin(self, turn: Turn) -> None:
+        self.turn = turn
+        self._process.begin_turn()
+        turn.begin(adapter=self.adapter, stdin=self)
+        self.write(self.adapter.turn(AdapterTurn(text=turn.prompt.prompt, files=tuple(turn.files))))
+        if self._spawn.close_stdin_after_turn:
+            self._process.close_stdin()
+
+    def write(self, data: bytes) -> None:
+        """A CLI that does not read what it is given fails its turn, not the bridge."""
+        try:
+            self._process.write(data)
+        except StdinStuck as error:
+            if self.turn is not None:
+                self.turn.stop(
+                    Stop(
+                        invocation=self.turn.prompt.invocation,
+                        outcome="failed",
+                        reason="stdin_stuck",
+                        message=str(error),
+                    )
+                )
+
+    def interrupt(self) -> None:
+        self._process.interrupt()
+
+    def set_paused(self, is_paused: bool) -> None:
+        """Not reading fills the pipe, and the CLI blocks: that is all the backpressure there is."""
+        if is_paused:
+            self._may_read.clear()
+        else:
+            self._may_read.set()
+
+    async def settle(self) -> None:
+        """After a turn: what it left running ends, the CLI itself stays."""
+        self.turn = None
+        self.set_paused(False)
+        await self._process.settle()
+
+    async def close(self) -> None:
+        """Let it end by itself for a moment, then make sure."""
+        self._is_killed = True
+        self.set_paused(False)
+        self.write(self.adapter.close())
+        self._process.close_stdin()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._process.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Returns when nothing of the tree is left."""
+        self._is_killed = True
+        await self._process.kill()
+        self._reader.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reader
+
+    async def _read(self) -> None:
+        try:
+            await self._read_to_end()
+        except Exception:
+            # An adapter that stumbles over its CLI's output must cost this turn alone.
+            logger.exception("cli output not understood")
+            if self.turn is not None:
+                message = "The bridge could not read what the CLI said."
+                invocation = self.turn.prompt.invocation
+                self.turn.stop(Stop(invocation=invocation, outcome="failed", reason="adapter", message=message))
+
+    async def _read_to_end(self) -> None:
+        while data := await self._next_output():
+            said = self.adapter.feed(data)
+            self.write(self.adapter.outgoing())
+            if self.turn is not None and said:
+                self.turn.take(said)
+            await self._may_read.wait()
+        self.exit_code = await self._process.wait()
+        if self.turn is not None:
+            tail = self._process.stderr_tail
+            if hit := self._process.limit_hit:
+                tail = f"It was ended because its processes took too much ({hit}). {tail}"
+            said = self.adapter.exited(code=self.exit_code, stderr_tail=tail)
+            self.turn.take(said or [Done(status="error", error_kind="crash", message=f"exit code {self.exit_code}")])
+
+    async def _next_output(self) -> bytes:
+        """The next piece; on the way, a CLI that only stops talking when it is done is asked whether it is."""
+        if not self._spawn.quiet_ends_turn_s:
+            return await self._process.read()
+        reading = asyncio.ensure_future(self._process.read())
+        try:
+            while not reading.done():
+                await asyncio.wait({reading}, timeout=self._spawn.quiet_ends_turn_s)
+                if not reading.done() and self.turn is not None:
+                    self.turn.take(self.adapter.quiet())
+            return reading.result()
+        finally:
+            reading.cancel()
+
+
+Key = tuple[str, str]
+
+
+class Pool:
+    """Hands out a live CLI per key. One key has one turn at a time; the session sees to that."""
+
+    def __init__(self, *, max_live: int, idle_stop_s: float) -> None:
+        self._max_live = max_live
+        self._idle_stop_s = idle_stop_s
+        self._live: dict[Key, LiveCli] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._closing: dict[asyncio.Task[None], Key] = {}
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    async def take(self, key: Key, *, tools_token: str) -> LiveCli | None:
+        """The idle CLI of this key, if it may serve a turn with this tools token; it is the caller's from here on."""
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        cli = self._live.pop(key, None)
+        if cli is not None and (cli.is_gone or cli.tools_token != tools_token):
+            self._close(key, cli)
+            cli = None
+        await self._wait_until_closed(key)
+        return cli
+
+    def put(self, key: Key, cli: LiveCli) -> None:
+        """Its turn is over: keep it for the next one."""
+        if cli.is_gone:
+            self._close(key, cli)
+            return
+        loop = asyncio.get_running_loop()
+        cli.used_at = loop.time()
+        self._live[key] = cli
+        self._timers[key] = loop.call_later(self._idle_stop_s, self._stop, key)
+
+    def make_room(self, *, busy: int) -> None:
+        """Before another one starts: stop those idle longest. Busy ones are bounded by the lanes, not here."""
+        while self._live and len(self._live) + busy >= self._max_live:
+            self._stop(min(self._live, key=lambda key: self._live[key].used_at))
+
+    async def close(self) -> None:
+        for key in list(self._live):
+            self._stop(key)
+        while self._closing:
+            await asyncio.wait(list(self._closing))
+
+    def _stop(self, key: Key) -> None:
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        if (cli := self._live.pop(key, None)) is not None:
+            self._close(key, cli)
+
+    def _close(self, key: Key, cli: LiveCli) -> None:
+        task = asyncio.create_task(cli.close(), name="cli-close")
+        self._closing[task] = key
+        task.add_done_callback(lambda done: self._closing.pop(done, None))
+
+    async def _wait_until_closed(self, key: Key) -> None:
+        """Two processes of one CLI session would write the same session file."""
+        if closing := [task for task, of in self._closing.items() if of == key]:
+            await asyncio.wait(closing)

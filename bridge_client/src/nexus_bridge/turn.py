@@ -1,0 +1,338 @@
+"""One turn of a CLI, from its prompt to its `Done`: what it said, what it asked, how long it may take, how it is stopped.
+
+A turn knows its CLI by two calls (`write`, `interrupt`) and its session by three (`Listener`); time is asyncio's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from nexus_bridge import events, policy
+from nexus_bridge.adapters.base import Adapter
+from nexus_bridge.events import AnyEvent, Done, Notice, Permission
+from nexus_bridge.orders import Decide, Ending, Kill, Stop
+from nexus_bridge.packing import Cleaner, Packed, Packer
+from nexus_bridge.protocol import Outcome, Prompt, Usage
+from nexus_bridge.settings import Agent, Limits
+
+logger = logging.getLogger(__name__)
+
+PACK_S: Final = 0.04
+"""Chunks leave at most this often; the first after a silence leaves at once."""
+
+OBEY_S: Final = 3.0
+"""A CLI that was asked to stop is killed after this long."""
+
+MAX_QUESTIONS: Final = 64
+"""Permission requests of one turn that may be open; one more is denied."""
+
+AskLocally = Callable[[str, Permission], Awaitable[bool]]
+"""Put a question to the person at the bridge's own terminal."""
+
+
+class Listener(Protocol):
+    """The session, as a turn sees it."""
+
+    def spool(self, invocation: int, chunks: Sequence[Packed]) -> None: ...
+
+    def cli_session(self, invocation: int, id: str) -> None: ...  # noqa: A002 - the CLI's word
+
+    def tell(self, text: str) -> None: ...
+
+
+class Stdin(Protocol):
+    """The process, as a turn sees it."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def interrupt(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Question:
+    permission: Permission
+    expires_at: float
+
+
+class Turn:
+    """`take` events until `is_over`; `watch` returns when it is, or when the turn must be stopped."""
+
+    def __init__(
+        self,
+        *,
+        prompt: Prompt,
+        agent: Agent,
+        limits: Limits,
+        listener: Listener,
+        cleaner: Callable[[], Cleaner],
+        ask_locally: AskLocally,
+    ) -> None:
+        self.prompt = prompt
+        self.agent = agent
+        self.done: Done | None = None
+        self.order: Stop | Kill | None = None
+        self.is_paused = False
+        self.usage = Usage()
+        self._limits = limits
+        self._listener = listener
+        self._ask_locally = ask_locally
+        self._wall_s = min(limits.wall_s, prompt.limits.wall_s)
+        self._idle_s = min(limits.idle_s, prompt.limits.idle_s)
+        output_bytes = min(limits.output_bytes, prompt.limits.output_bytes)
+        self._packer = Packer(output_bytes=output_bytes, cleaner=cleaner)
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._active_at = self._loop.time()
+        self._flushed_at = 0.0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._questions: dict[str, _Question] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        self._adapter: Adapter | None = None
+        self._stdin: Stdin | None = None
+        self.files: Sequence[Path] = ()
+
+    # The CLI's side
+
+    def begin(self, *, adapter: Adapter, stdin: Stdin) -> None:
+        """From here on answers and interrupts have somewhere to go."""
+        self._adapter = adapter
+        self._stdin = stdin
+        self._active_at = self._loop.time()
+
+    def take(self, said: Sequence[AnyEvent]) -> None:
+        """What the CLI said. After its `Done` nothing of this turn counts."""
+        self._active_at = self._loop.time()
+        for event in said:
+            if self.done is not None:
+                return
+            self._take_one(event)
+        if self.done is not None:
+            self._changed.set()
+        else:
+            self._flush_soon()
+
+    def _take_one(self, event: AnyEvent) -> None:
+        match event:
+            case Done():
+                self.done = event
+                if event.error_kind == "session":
+                    return  # nothing ran; the runner starts the CLI afresh
+            case Permission():
+                self._asked(event)
+                return
+            case events.Session():
+                self._listener.cli_session(self.prompt.invocation, event.id)
+            case events.Usage():
+                self._count(event)
+            case _:
+                self.has_output = True
+        self._packer.add(event)
+
+    def _count(self, usage: events.Usage) -> None:
+        cost = (self.usage.cost_usd or 0.0) + max(usage.cost_usd, 0.0) if usage.cost_usd is not None else None
+        self.usage = Usage(
+            input_tokens=self.usage.input_tokens + max(usage.input_tokens, 0),
+            output_tokens=self.usage.output_tokens + max(usage.output_tokens, 0),
+            cached_tokens=self.usage.cached_tokens + max(usage.cached_tokens, 0),
+            cost_usd=self.usage.cost_usd if cost is None else cost,
+        )
+
+    def renew(self) -> None:
+        """The CLI forgot the session it was to resume: the same turn again, in a new process."""
+        self.done = None
+        self._adapter = self._stdin = None
+
+    # Output
+
+    def _flush_soon(self) -> None:
+        if self._flush_timer is not None:
+            return
+        wait = self._flushed_at + PACK_S - self._loop.time()
+        if wait <= 0:
+            self._flush()
+        else:
+            self._flush_timer = self._loop.call_later(wait, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        chunks = self._packer.take()
+        if chunks:
+            self._flushed_at = self._loop.time()
+            self._listener.spool(self.prompt.invocation, chunks)
+
+    def close(self) -> None:
+        """Everything that was said is spooled; questions nobody answered are let go."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        for task in self._asking:
+            task.cancel()
+        chunks = self._packer.finish()
+        if chunks:
+            self._listener.spool(self.prompt.invocation, chunks)
+
+    # Questions
+
+    def _asked(self, question: Permission) -> None:
+        detail = question.detail or question.title
+        found = policy.verdict(rules=self.agent.rules, tool=question.name, detail=detail)
+        if question.id in self._questions:
+            return
+        if found == "allow":
+            self._answer(question, allow=True, note="")
+        elif found == "deny" or len(self._questions) >= MAX_QUESTIONS:
+            self._deny(question, note="The owner's policy denies this.")
+        elif found == "local":
+            task = self._loop.create_task(self._ask_here(question), name="ask-locally")
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+            self._wait_for_answer(question)
+        else:
+            self._wait_for_answer(question)
+            self._packer.add(question)
+            self._flush()
+
+    def _wait_for_answer(self, question: Permission) -> None:
+        expires_at = self._loop.time() + self._limits.permission_s
+        self._questions[question.id] = _Question(permission=question, expires_at=expires_at)
+
+    async def _ask_here(self, question: Permission) -> None:
+        self._packer.add(Notice(text=f"{question.name or 'A tool'} waits for the owner at the bridge's terminal."))
+        self._flush()
+        is_allowed = await self._ask_locally(self.agent.slug, question)
+        if self._questions.pop(question.id, None) is not None and self.done is None:
+            self._settle(question, allow=is_allowed, note="answered at the bridge's terminal")
+
+    def decide(self, order: Decide) -> None:
+        """A person at the hub answered; the owner's policy is asked once more before it counts."""
+        asked = self._questions.get(order.permission)
+        if asked is None or self.done is not None:
+            return
+        question = asked.permission
+        detail = question.detail or question.title
+        is_theirs = policy.is_still_allowed(rules=self.agent.rules, tool=question.name, detail=detail)
+        if not is_theirs and order.allow:
+            return
+        del self._questions[order.permission]
+        self._settle(question, allow=order.allow, note=order.note)
+
+    def _settle(self, question: Permission, *, allow: bool, note: str) -> None:
+        if allow:
+            self._answer(question, allow=True, note=note)
+        else:
+            self._deny(question, note=note)
+
+    def _deny(self, question: Permission, *, note: str) -> None:
+        self._packer.add(Notice(level="warning", text=f"{question.name or 'A tool'} was denied. {note}".rstrip()))
+        self._flush()
+        self._answer(question, allow=False, note=note)
+
+    def _answer(self, question: Permission, *, allow: bool, note: str) -> None:
+        self._active_at = self._loop.time()
+        self._changed.set()
+        if self._adapter is not None and self._stdin is not None:
+            self._stdin.write(self._adapter.answer(question.id, allow=allow, note=note))
+
+    def _expire_questions(self) -> None:
+        now = self._loop.time()
+        for asked in [one for one in self._questions.values() if one.expires_at <= now]:
+            del self._questions[asked.permission.id]
+            self._deny(asked.permission, note="Nobody answered in time.")
+
+    # Its end
+
+    def stop(self, order: Stop | Kill) -> None:
+        """The first stop counts; a kill always does."""
+        if self.order is None or isinstance(order, Kill):
+            self.order = order
+        self._changed.set()
+
+    def set_paused(self, is_paused: bool) -> None:
+        """While the hub does not take what was said, the CLI's silence is our doing."""
+        self.is_paused = is_paused
+        self._active_at = self._loop.time()
+        self._changed.set()
+
+    async def watch(self) -> None:
+        """Until the turn is done, stopped, or over a limit (which is a stop of its own)."""
+        while self.done is None and self.order is None:
+            self._expire_questions()
+            if (broken := self._broken_limit()) is not None:
+                self.order = broken
+                return
+            await self._wait_for_change(self._next_deadline() - self._loop.time())
+
+    async def obey(self) -> bool:
+        """After a stop: ask the CLI, and say whether it ended its turn in time."""
+        if self.done is None and self._adapter is not None and self._stdin is not None:
+            if data := self._adapter.interrupt():
+                self._stdin.write(data)
+            else:
+                self._stdin.interrupt()
+            until = self._loop.time() + OBEY_S
+            while self.done is None and isinstance(self.order, Stop) and self._loop.time() < until:
+                await self._wait_for_change(until - self._loop.time())
+        return self.done is not None
+
+    async def _wait_for_change(self, timeout: float) -> None:  # noqa: ASYNC109 - the deadline is the point
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(max(0.0, timeout)):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _broken_limit(self) -> Stop | None:
+        now = self._loop.time()
+        if now >= self._started_at + self._wall_s:
+            message = f"It ran longer than {self._wall_s:.0f} s and was stopped."
+            return self._stop_for("wall_timeout", message)
+        if self._may_idle_out and now >= self._active_at + self._idle_s:
+            return self._stop_for("idle_timeout", f"It said nothing for {self._idle_s:.0f} s and was stopped.")
+        return None
+
+    def _stop_for(self, reason: str, message: str) -> Stop:
+        return Stop(invocation=self.prompt.invocation, outcome="failed", reason=reason, message=message)
+
+    @property
+    def _may_idle_out(self) -> bool:
+        return not self._questions and not self.is_paused
+
+    def _next_deadline(self) -> float:
+        deadlines = [self._started_at + self._wall_s, *(one.expires_at for one in self._questions.values())]
+        if self._may_idle_out:
+            deadlines.append(self._active_at + self._idle_s)
+        return min(deadlines)
+
+    def ending(self, *, exit_code: int | None) -> Ending:
+        """How the hub is told."""
+        done, order = self.done, self.order
+        if done is not None and done.status == "ok":
+            return Ending(outcome="done", exit_code=exit_code, usage=self.usage)
+        if isinstance(order, Stop):
+            return Ending(
+                outcome=order.outcome,
+                reason=order.reason,
+                message=order.message,
+                exit_code=exit_code,
+                usage=self.usage,
+            )
+        if done is None:
+            return Ending(outcome="interrupted", reason="killed", exit_code=exit_code, usage=self.usage)
+        outcome: Outcome = "interrupted" if done.status == "interrupted" else "failed"
+        reason = done.error_kind or done.status
+        return Ending(
+            outcome=outcome,
+            reason=reason,
+            message=_sentence(done.message),
+            exit_code=exit_code,
+            usage=self.usage,
+        )
+
+
+def _sentence(text: str) -> str:
+    """What a CLI says of its failure, cut to what a frame takes."""
+    return text.encode(errors="replace").decode()[:2_000]
