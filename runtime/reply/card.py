@@ -1,0 +1,89 @@
+"""The one line that says what an agent is doing, and the one that closes its answer: tools, time, model tokens, cost."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from nexus_bridge.events import ToolCall
+from runtime.reply.cleaning import clean
+from runtime.reply.markup import harmless
+
+TITLE_LIMIT: Final = 80
+WORKING: Final = "⏳ working…"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a finished run took; zero or None: not known."""
+
+    seconds: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = None
+
+
+def one_line(text: str, *, limit: int = TITLE_LIMIT) -> str:
+    """Words of others inside a line of ours: no markup, no mention, no line break, not long."""
+    line = " ".join(clean(text[: limit * 8]).split())
+    line = line.translate({ord(sign): None for sign in "`*~|"})
+    return harmless(line if len(line) <= limit else line[: limit - 1].rstrip() + "…")
+
+
+def tool_line(*, call: ToolCall | None, tool_count: int, note: str, elapsed_s: float) -> str:
+    """`🔧 Bash: run tests … (3 tools, 12 s)`; without a tool at work the plain sign of life."""
+    counted = _counted(tool_count=tool_count, elapsed_s=elapsed_s)
+    if call is not None:
+        title = one_line(call.title or call.input)
+        name = one_line(call.name, limit=40) or "tool"
+        what = f"{name}: {title}" if title and title != name else name
+        return f"🔧 {what} … ({counted})" if counted else f"🔧 {what} …"
+    line = f"⏳ {one_line(note)}" if note else WORKING
+    return f"{line} ({counted})" if counted else line
+
+
+def footer(*, spent: Spent, tool_count: int) -> str:
+    """`_12 s · 3 tools · 1,204 tokens in, 310 out · $0.0123_`; empty when nothing is known."""
+    facts = []
+    if spent.seconds > 0:
+        facts.append(duration(spent.seconds))
+    if tool_count:
+        facts.append(_tools(tool_count))
+    if spent.input_tokens or spent.output_tokens:
+        facts.append(f"{spent.input_tokens:,} tokens in, {spent.output_tokens:,} out")
+    if spent.cost_usd:
+        facts.append(f"${_money(spent.cost_usd)}")
+    return f"_{' · '.join(facts)}_" if facts else ""
+
+
+def duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{max(seconds, 0.1):.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def _counted(*, tool_count: int, elapsed_s: float) -> str:
+    facts = [_tools(tool_count)] if tool_count else []
+    if (coarse := _coarse(elapsed_s)) > 0:
+        facts.append(duration(coarse))
+    return ", ".join(facts)
+
+
+def _coarse(elapsed_s: float) -> int:
+    """In steps, so that a clock alone does not edit the message every second."""
+    step = 5 if elapsed_s < 30 else 15 if elapsed_s < 120 else 60
+    rounded = int(elapsed_s // step) * step
+    return rounded if rounded >= 10 else 0
+
+
+def _tools(count: int) -> str:
+    return "1 tool" if count == 1 else f"{count} tools"
+
+
+def _money(cost: Decimal) -> str:
+    return f"{cost:.2f}" if cost >= 1 else f"{cost:.4f}".rstrip("0").ljust(4, "0")

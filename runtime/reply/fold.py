@@ -1,0 +1,164 @@
+"""What a room sees of an invocation: the events so far, folded into the texts of its chat messages."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nexus_bridge import events
+from runtime.reply.card import Spent, footer, tool_line
+from runtime.reply.cleaning import Cleaner
+from runtime.reply.markup import Markup, Names
+from runtime.reply.splitting import PART_LIMIT, Splitter, closed, fence_after, units
+
+MAX_PARTS: Final = 6
+"""The last of them shows the end of what did not fit, so that a room is never flooded."""
+
+TAIL_UNITS: Final = 3_000
+RECENT_LIMIT: Final = 16_000
+"""Characters of the newest text kept for that tail; older ones are in full parts or left out."""
+
+NOTHING_SAID: Final = "I finished without saying anything."
+MARKS: Final = {"interrupted": "cut off here", "cancelled": "stopped here", "failed": "failed here"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the row ended: its final state and what the run took."""
+
+    state: str
+    spent: Spent
+
+
+class Reply:
+    """Feed the events of one invocation in their order; ask for the live or the final texts at any time.
+
+    Texts of full parts never change when more events come, except the last of MAX_PARTS.
+    """
+
+    def __init__(self, *, names: Names | None = None, limit: int = PART_LIMIT) -> None:
+        self.tool_count = 0
+        self._markup = Markup(names=names or Names())
+        self._cleaner = Cleaner()
+        self._splitter = Splitter(limit=limit)
+        self._limit = limit
+        self._message = ""
+        self._is_paragraph_due = False
+        self._has_text = False
+        self._tools: dict[str, events.ToolCall] = {}
+        self._note = ""
+        self._recent = _Recent()
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the agent has said anything that can be seen."""
+        return self._has_text
+
+    @property
+    def mentions(self) -> tuple[str, ...]:
+        """Names in the text so far that hand over, in their order; whole once `final` was asked for."""
+        return self._markup.mentions
+
+    def feed(self, event: events.AnyEvent) -> None:
+        match event:
+            case events.Text():
+                self._on_text(event)
+            case events.ToolCall():
+                self.tool_count += event.id not in self._tools
+                self._tools[event.id] = event
+                self._is_paragraph_due = True
+            case events.ToolResult():
+                self._tools.pop(event.id, None)
+                self._is_paragraph_due = True
+            case events.Notice(level="warning" | "error"):
+                self._note = event.text
+            case events.Done():
+                self._on_done(event)
+
+    def live(self, *, elapsed_s: float) -> list[str]:
+        """The texts while it runs; before the first word one text, the card."""
+        call = next(reversed(self._tools.values()), None)
+        if not self._has_text:
+            return [self._card(call, elapsed_s)]
+        parts = self._parts(tail=self._markup.peek())
+        if call is not None:
+            parts[-1] += f"\n\n_{self._card(call, elapsed_s)}_"
+        return parts
+
+    def final(self, *, ending: Ending) -> list[str]:
+        """The texts that stay. None for a row that ended badly before it said a word: its sentence is a notice."""
+        self._take(self._markup.finish())
+        mark = MARKS.get(ending.state)
+        if not self._has_text and ending.state != "done":
+            return []
+        parts = self._parts(tail="") if self._has_text else [NOTHING_SAID]
+        if mark is not None:
+            parts[-1] += f"\n\n✂ _{mark}_"
+        closing = footer(spent=ending.spent, tool_count=self.tool_count)
+        if closing:
+            parts[-1] += f"\n\n{closing}"
+        return parts
+
+    def _on_text(self, event: events.Text) -> None:
+        text = self._cleaner.feed(event.delta)
+        if self._has_text and (self._is_paragraph_due or (event.message and event.message != self._message)):
+            self._take(self._markup.paragraph())
+            text = text.lstrip("\n")
+        self._is_paragraph_due = False
+        self._message = event.message or self._message
+        self._note = ""
+        self._take(self._markup.feed(text))
+        self._has_text = self._has_text or bool(text.strip())
+
+    def _on_done(self, event: events.Done) -> None:
+        self._tools.clear()
+        if not self._has_text and event.text.strip():
+            self._on_text(events.Text(delta=event.text))
+
+    def _take(self, text: str) -> None:
+        if text:
+            self._splitter.feed(text)
+            self._recent.feed(text)
+
+    def _card(self, call: events.ToolCall | None, elapsed_s: float) -> str:
+        return tool_line(call=call, tool_count=self.tool_count, note=self._note, elapsed_s=elapsed_s)
+
+    def _parts(self, *, tail: str) -> list[str]:
+        full = self._splitter.parts
+        if len(full) >= MAX_PARTS:
+            return [*full[: MAX_PARTS - 1], self._recent.shown(tail=tail, left_out=self._left_out())]
+        last = self._splitter.last(tail=tail)
+        return [*full, last] if last else list(full)
+
+    def _left_out(self) -> int:
+        return self._recent.total - sum(units(part) for part in self._splitter.parts[: MAX_PARTS - 1]) - TAIL_UNITS
+
+
+class _Recent:
+    """The newest text, with the fence that is open where it begins."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._text = ""
+        self._fence: str | None = None
+
+    def feed(self, text: str) -> None:
+        self.total += units(text)
+        self._text += text
+        if len(self._text) > RECENT_LIMIT:
+            self._drop(len(self._text) - RECENT_LIMIT // 2)
+
+    def shown(self, *, tail: str, left_out: int) -> str:
+        text, fence = self._text, self._fence
+        while units(text) > TAIL_UNITS:
+            at = text.find("\n", len(text) - TAIL_UNITS)
+            cut = at + 1 if 0 <= at < len(text) - TAIL_UNITS // 2 else len(text) - TAIL_UNITS // 2
+            fence = fence_after(text[:cut].removesuffix("\n"), fence=fence)
+            text = text[cut:]
+        note = f"_… about {max(left_out, 0):,} characters left out …_\n\n"
+        reopened = "" if fence is None else f"{fence}\n"
+        return closed(note + reopened + text + tail).rstrip()
+
+    def _drop(self, count: int) -> None:
+        at = self._text.find("\n", count)
+        cut = count if at < 0 else at + 1
+        self._fence = fence_after(self._text[:cut].removesuffix("\n"), fence=self._fence)
+        self._text = self._text[cut:]
