@@ -1,0 +1,332 @@
+"""How does each REST call look, and what does its answer mean? Builders and one reader; no socket, no clock."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+from gateway.rocketchat.events import BadDocumentError, Document, read_json
+
+MAX_WAIT_S = 300.0
+DEFAULT_WAIT_S = 60.0
+_TRAILING_CODE = re.compile(r"\[([A-Za-z0-9_.\-]+)\]\s*$")
+_WAIT_TEXT = re.compile(r"wait (\d+) seconds")
+
+
+class RestError(Exception):
+    """A call that did not succeed."""
+
+
+class UnreachableError(RestError):
+    """No usable answer: refused connection, timeout, 5xx, something that is not JSON. Whether it was done is unknown."""
+
+
+class UnauthorizedError(RestError):
+    """The account's token is refused; a new one is needed."""
+
+
+class RateLimitedError(RestError):
+    def __init__(self, *, wait_s: float) -> None:
+        super().__init__(f"too many requests, again in {wait_s:.0f} s")
+        self.wait_s = wait_s
+
+
+class RefusedError(RestError):
+    """The chat said no. `codes` is every error code the answer holds."""
+
+    def __init__(self, *, status: int, codes: frozenset[str], text: str, details: Document | None = None) -> None:
+        super().__init__(f"{status}: {text or 'refused'}")
+        self.status = status
+        self.codes = codes
+        self.details = details or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request below /api/v1/. `upload` is (file name, content type, bytes)."""
+
+    method: str
+    path: str
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    body: Document | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    upload: tuple[str, str, bytes] | None = None
+
+    @property
+    def url_path(self) -> str:
+        return f"/api/v1/{self.path}"
+
+
+def answer(*, status: int, headers: Mapping[str, str], content: bytes) -> Document:
+    """The answer's document, or the error it stands for."""
+    if status >= 500:
+        raise UnreachableError(f"the chat answered {status}")
+    try:
+        document = read_json(content)
+    except BadDocumentError:
+        document = None
+    if status == 429:
+        raise RateLimitedError(wait_s=_wait(headers, document))
+    if not isinstance(document, dict):
+        raise UnreachableError(f"the chat answered {status} with something that is not JSON")
+    is_success = document.get("success") is True or document.get("status") == "success"
+    if 200 <= status < 300 and is_success:
+        return document
+    raise _refusal(status, document)
+
+
+def _refusal(status: int, document: Document) -> RestError:
+    codes = error_codes(document)
+    text = str(document.get("error") or document.get("message") or "")[:300]
+    if "error-too-many-requests" in codes or "too-many-requests" in codes:
+        return RateLimitedError(wait_s=_wait({}, document))
+    if status == 401 and not codes & {"error-unauthorized", "unauthorized", "totp-required"}:
+        return UnauthorizedError(text or "not logged in")
+    details = document.get("details")
+    return RefusedError(status=status, codes=codes, text=text, details=details if isinstance(details, dict) else None)
+
+
+def error_codes(document: Document) -> frozenset[str]:
+    """From `errorType`, an `error` without blanks, and a trailing `[code]`."""
+    codes = set()
+    kind, text = document.get("errorType"), document.get("error")
+    if isinstance(kind, str) and kind:
+        codes.add(kind)
+    if isinstance(text, str) and text:
+        if " " not in text:
+            codes.add(text)
+        elif found := _TRAILING_CODE.search(text):
+            codes.add(found.group(1))
+    return frozenset(codes)
+
+
+def _wait(headers: Mapping[str, str], document: object) -> float:
+    """Seconds until the limit ends; the reset header is an absolute time, read against the answer's own clock."""
+    wait = _header_wait({key.lower(): value for key, value in headers.items()})
+    if wait is None and isinstance(document, dict):
+        found = _WAIT_TEXT.search(str(document.get("error", "")))
+        wait = float(found.group(1)) if found else None
+    return min(max(wait if wait is not None else DEFAULT_WAIT_S, 0.05), MAX_WAIT_S)
+
+
+def _header_wait(headers: Mapping[str, str]) -> float | None:
+    try:
+        if "retry-after" in headers:
+            return float(headers["retry-after"])
+        reset_s = float(headers["x-ratelimit-reset"]) / 1000
+        return reset_s - parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+# The account itself
+
+
+def me() -> Call:
+    return Call("GET", "me")
+
+
+def subscriptions() -> Call:
+    return Call("GET", "subscriptions.get")
+
+
+def rooms() -> Call:
+    return Call("GET", "rooms.get")
+
+
+# Rooms
+
+_FAMILY = {"c": "channels", "p": "groups", "d": "im"}
+
+
+def family(kind: str) -> str:
+    """The name of the calls for this kind of room."""
+    return _FAMILY.get(kind, "channels")
+
+
+def room_info(*, rid: str) -> Call:
+    return Call("GET", "rooms.info", {"roomId": rid})
+
+
+def members(*, rid: str, kind: str, offset: int, count: int = 100) -> Call:
+    return Call("GET", f"{family(kind)}.members", {"roomId": rid, "offset": offset, "count": count})
+
+
+def roles(*, rid: str, kind: str) -> Call:
+    return Call("GET", f"{family(kind)}.roles", {"roomId": rid})
+
+
+def changed(*, rid: str, after_ms: int, count: int) -> Call:
+    """Messages changed later than `after_ms`, oldest change first, one page."""
+    params: dict[str, str | int] = {"roomId": rid, "type": "UPDATED", "next": str(after_ms), "count": count}
+    return Call("GET", "chat.syncMessages", params)
+
+
+def deleted(*, rid: str, after_ms: int, count: int) -> Call:
+    params: dict[str, str | int] = {"roomId": rid, "type": "DELETED", "next": str(after_ms), "count": count}
+    return Call("GET", "chat.syncMessages", params)
+
+
+def changed_since(*, rid: str, since: str) -> Call:
+    return Call("GET", "chat.syncMessages", {"roomId": rid, "lastUpdate": since})
+
+
+def history(*, rid: str, kind: str, latest: str, count: int) -> Call:
+    """What was said before `latest` (ISO), newest first."""
+    params: dict[str, str | int] = {"roomId": rid, "latest": latest, "count": count, "showThreadMessages": "true"}
+    return Call("GET", f"{family(kind)}.history", params)
+
+
+def read(*, rid: str) -> Call:
+    return Call("POST", "subscriptions.read", body={"rid": rid})
+
+
+# Messages
+
+
+def send(*, rid: str, rc_id: str, text: str, thread: str = "", attachments: tuple[Document, ...] = ()) -> Call:
+    message: Document = {"_id": rc_id, "rid": rid, "msg": text}
+    if thread:
+        message["tmid"] = thread
+    if attachments:
+        message["attachments"] = list(attachments)
+    return Call("POST", "chat.sendMessage", body={"message": message})
+
+
+def update(*, rid: str, rc_id: str, text: str) -> Call:
+    return Call("POST", "chat.update", body={"roomId": rid, "msgId": rc_id, "text": text})
+
+
+def delete(*, rid: str, rc_id: str) -> Call:
+    return Call("POST", "chat.delete", body={"roomId": rid, "msgId": rc_id})
+
+
+def get(*, rc_id: str) -> Call:
+    return Call("GET", "chat.getMessage", {"msgId": rc_id})
+
+
+def react(*, rc_id: str, emoji: str, is_on: bool) -> Call:
+    return Call("POST", "chat.react", body={"messageId": rc_id, "emoji": emoji, "shouldReact": is_on})
+
+
+def upload(*, rid: str, name: str, content_type: str, data: bytes) -> Call:
+    return Call("POST", f"rooms.media/{quote(rid, safe='')}", upload=(name, content_type, data))
+
+
+def confirm_upload(*, rid: str, file_id: str, text: str, thread: str) -> Call:
+    body = {"msg": text} | ({"tmid": thread} if thread else {})
+    return Call("POST", f"rooms.mediaConfirm/{quote(rid, safe='')}/{quote(file_id, safe='')}", body=body)
+
+
+# What an administrator does
+
+
+def login(*, user: str, password: str) -> Call:
+    return Call("POST", "login", body={"user": user, "password": password})
+
+
+def logout() -> Call:
+    return Call("POST", "logout")
+
+
+def user_info(*, username: str) -> Call:
+    return Call("GET", "users.info", {"username": username})
+
+
+def create_user(*, username: str, name: str, email: str, password: str, roles: tuple[str, ...]) -> Call:
+    """Not verified: a verified address is enrolled in two-factor by mail, and then the password alone no longer logs in."""
+    body: Document = {
+        "username": username,
+        "name": name,
+        "email": email,
+        "password": password,
+        "roles": list(roles),
+        "verified": False,
+        "joinDefaultChannels": False,
+        "requirePasswordChange": False,
+        "sendWelcomeEmail": False,
+    }
+    return Call("POST", "users.create", body=body)
+
+
+def set_password(*, user_id: str, password: str) -> Call:
+    return Call("POST", "users.update", body={"userId": user_id, "data": {"password": password}})
+
+
+def delete_user(*, user_id: str) -> Call:
+    return Call("POST", "users.delete", body={"userId": user_id})
+
+
+def personal_token(*, name: str) -> Call:
+    return Call("POST", "users.generatePersonalAccessToken", body={"tokenName": name, "bypassTwoFactor": True})
+
+
+def regenerate_token(*, name: str) -> Call:
+    return Call("POST", "users.regeneratePersonalAccessToken", body={"tokenName": name})
+
+
+def remove_token(*, name: str) -> Call:
+    return Call("POST", "users.removePersonalAccessToken", body={"tokenName": name})
+
+
+def permissions(*, grants: Mapping[str, tuple[str, ...]]) -> Call:
+    body: Document = {"permissions": [{"_id": name, "roles": list(roles)} for name, roles in grants.items()]}
+    return Call("POST", "permissions.update", body=body)
+
+
+def list_permissions() -> Call:
+    return Call("GET", "permissions.listAll")
+
+
+def room_named(*, name: str) -> Call:
+    return Call("GET", "rooms.info", {"roomName": name})
+
+
+def create_room(*, kind: str, name: str, members: tuple[str, ...]) -> Call:
+    return Call("POST", f"{family(kind)}.create", body={"name": name, "members": list(members)})
+
+
+def invite(*, rid: str, kind: str, user_id: str) -> Call:
+    return Call("POST", f"{family(kind)}.invite", body={"roomId": rid, "userId": user_id})
+
+
+def open_direct(*, username: str) -> Call:
+    return Call("POST", "im.create", body={"username": username})
+
+
+def create_webhook(*, name: str, url: str, token: str, username: str) -> Call:
+    body: Document = {
+        "type": "webhook-outgoing",
+        "name": name,
+        "enabled": True,
+        "event": "sendMessage",
+        "username": username,
+        "channel": "all_public_channels,all_private_groups,all_direct_messages",
+        "urls": [url],
+        "scriptEnabled": False,
+        "token": token,
+        "triggerWords": [],
+        "triggerWordAnywhere": False,
+        "runOnEdits": False,
+        "retryFailedCalls": True,
+        "retryCount": 6,
+        "retryDelay": "powers-of-ten",
+        "impersonateUser": False,
+    }
+    return Call("POST", "integrations.create", body=body)
+
+
+def list_webhooks() -> Call:
+    return Call("GET", "integrations.list", {"count": 100})
+
+
+def two_factor(*, password_sha256: str) -> dict[str, str]:
+    """Headers for calls that want a second factor, where the password may stand in for one."""
+    return {"x-2fa-method": "password", "x-2fa-code": password_sha256}
+
+
+def texts(value: Any) -> list[Any]:
+    """A list out of an answer; anything else is an empty one."""
+    return value if isinstance(value, list) else []
