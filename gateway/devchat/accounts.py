@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from gateway.devchat.errors import ChatError, NotLoggedIn, action_not_allowed, totp_required
+from gateway.devchat.errors import ChatError, NotLoggedInError, action_not_allowed, totp_required
 from gateway.devchat.events import LoggedNotice, SessionsEnded
 from gateway.devchat.models import Token, User
 from gateway.devchat.permissions import ADMIN, KNOWN_ROLES
@@ -115,10 +115,10 @@ def _stretch(salt: str, digest: str) -> str:
 
 
 def log_in(store: Store, *, login: str, digest: str, code: str = "", factor_required: bool = True) -> tuple[User, str]:
-    """Checks user name or mail address and password. Raises NotLoggedIn, or ChatError totp-required."""
+    """Checks user name or mail address and password. Raises NotLoggedInError, or ChatError totp-required."""
     user = store.user_named(login) or store.user_by_email(login)
     if user is None or not user.active or not check_password(user, digest):
-        raise NotLoggedIn
+        raise NotLoggedInError
     if factor_required and _wants_mailed_code(store, user) and code != EMAIL_CODE:
         raise totp_required("email", user.username)
     return user, new_login_token(store, user).secret
@@ -192,14 +192,14 @@ def drop_token(store: Store, user: User, token: Token) -> None:
 
 
 def resume(store: Store, secret: str) -> tuple[User, Token]:
-    """The user behind a login token or a personal access token. Raises NotLoggedIn."""
+    """The user behind a login token or a personal access token. Raises NotLoggedInError."""
     hashed = hash_token(secret)
     user = store.user_of_token(hashed)
     if user is None or not user.active:
-        raise NotLoggedIn
+        raise NotLoggedInError
     token = next(token for token in user.tokens if token.hashed == hashed)
     if token.expires_at is not None and token.expires_at <= store.now():
-        raise NotLoggedIn
+        raise NotLoggedInError
     return user, token
 
 

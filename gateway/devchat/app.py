@@ -14,21 +14,20 @@ from gateway.devchat.workspace import Workspace
 
 def create_app(workspace: Workspace) -> Starlette:
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await workspace.start()
         try:
             yield
         finally:
             await workspace.stop()
 
-    # Starlette takes plain ASGI applications as endpoints; its stubs know functions only.
     socket, door = DdpSocket(workspace), RestDoor(workspace)
     return Starlette(
         lifespan=lifespan,
         routes=[
-            WebSocketRoute("/websocket", socket),  # type: ignore[arg-type]
-            Route("/api/info", door),  # type: ignore[arg-type]
-            Route("/api/v1/{rest:path}", door),  # type: ignore[arg-type]
+            WebSocketRoute("/websocket", socket),
+            Route("/api/info", door),
+            Route("/api/v1/{rest:path}", door),
             *control.routes(workspace),
             *page.routes(workspace),
         ],

@@ -10,7 +10,7 @@ from gateway.devchat.faults import Fault, Faults
 from gateway.devchat.limits import DdpLimiter
 from gateway.devchat.models import User
 from gateway.devchat.store import Store
-from gateway.devchat.streams import Broker, Later
+from gateway.devchat.streams import Broker
 from gateway.devchat.subscriptions import check_read, is_publication
 from gateway.devchat.wire import Document, from_json, random_id, to_ddp
 
@@ -34,7 +34,8 @@ class Host(Protocol):
     faults: Faults
     limiter: DdpLimiter
     methods: dict[str, Method]
-    later: Later
+
+    def later(self, delay_ms: int, act: Callable[[], None], /) -> None: ...
 
     def presence(self, user: User, *, change: int) -> None: ...
 
@@ -218,11 +219,9 @@ class Session:
 
     def _run(self, name: str, params: list[Any]) -> Document:
         """The fields of the answer: `result` (absent when there is none) or `error`."""
-        method = self.host.methods.get(name)
+        method = self.host.methods.get(name, _unknown_method(name))
         try:
             self.host.limiter.check(name=name, session_id=self.id, user=self.user)
-            if method is None:
-                raise ChatError("404", f"Method '{name}' not found")
             result = method(self, params)
         except ChatError as error:
             return {"error": ddp_error(error)}
@@ -278,6 +277,13 @@ class Session:
         if held is not None:
             self.host.broker.unsubscribe(self, *held)
         self.send({"msg": "nosub", "id": sub_id})
+
+
+def _unknown_method(name: str) -> Method:
+    def refuse(_session: Session, _params: list[Any]) -> None:
+        raise ChatError("404", f"Method '{name}' not found")
+
+    return refuse
 
 
 def _event_name(name: str, params: list[Any]) -> str:

@@ -17,15 +17,15 @@ class PlainError(Exception):
     """An ordinary exception of the server: REST shows its bare text, DDP only an internal error."""
 
 
-class Unauthorized(Exception):
+class UnauthorizedError(Exception):
     """The caller lacks a permission that the endpoint declares (403)."""
 
 
-class NotLoggedIn(Exception):
+class NotLoggedInError(Exception):
     """No token, or one that is not known (401)."""
 
 
-class BareFailure(Exception):
+class BareFailureError(Exception):
     """A 400 that says nothing at all."""
 
 

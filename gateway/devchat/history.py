@@ -128,7 +128,8 @@ def _rows(store: Store, room: Room, kind: str, after: str | None, before: str | 
     if after is not None:
         return list(islice(_after(store, room, kind, _cursor_time(after)), limit))
     bound = _cursor_time(before or "")
-    rows = [row for row in _after(store, room, kind, -1) if row.get("_updatedAt", row.get("_deletedAt")) < bound]
+    key = "_updatedAt" if kind == UPDATED else "_deletedAt"
+    rows = [row for row in _after(store, room, kind, -1) if row[key] < bound]
     return rows[::-1][:limit]
 
 

@@ -1,6 +1,5 @@
 """What happens to a message: sent, edited, deleted, reacted to, pinned; and who is told?"""
 
-from gateway.devchat import emoji
 from gateway.devchat.drafts import check_draft, system_types
 from gateway.devchat.errors import ChatError, PlainError, action_not_allowed, not_allowed
 from gateway.devchat.events import MessageChanged, Occurrence, RoomNotice, SubscriptionChanged
@@ -185,7 +184,7 @@ def update(
 
 
 def _check_edit(store: Store, user: User, room: Room, message: Document) -> None:
-    _require_access(store, user, room, "updateMessage")
+    require_access(store, user, room, "updateMessage")
     is_own = message["u"]["_id"] == user.id
     if message.get("t") == "rm" or message.get("t") in system_types():
         raise action_not_allowed("Message_editing", "Message editing not allowed")
@@ -213,7 +212,7 @@ def delete(store: Store, *, user: User, message: Document) -> None:
 
 
 def _check_delete(store: Store, user: User, room: Room, message: Document) -> None:
-    _require_access(store, user, room, "deleteMessage")
+    require_access(store, user, room, "deleteMessage")
     is_own = message["u"]["_id"] == user.id
     allowed = store.may(user, "force-delete-message", room) or store.may(user, "delete-message", room)
     if not allowed and not (is_own and store.may(user, "delete-own-message", room)):
@@ -242,92 +241,7 @@ def _forget_reply(store: Store, room: Room, message: Document) -> None:
     store.publish(MessageChanged(room, root))
 
 
-def react(store: Store, *, user: User, message: Document, reaction: str, is_wanted: bool | None) -> None:
-    """`is_wanted` None toggles, as Rocket.Chat does when the caller leaves it out."""
-    room = store.rooms[message["rid"]]
-    shortcode = f":{reaction.strip(':')}:"
-    if not emoji.is_known(shortcode):
-        raise not_allowed("setReaction", "Invalid emoji provided.")
-    _require_access(store, user, room, "setReaction")
-    if room.is_read_only and not store.may(user, "post-readonly", room):
-        raise not_allowed("setReaction", "You can't send messages because the room is readonly.")
-    if user.username in room.muted:
-        raise not_allowed("setReaction", "You have been muted and cannot speak in this room")
-    reactions = message.setdefault("reactions", {})
-    names: list[str] = reactions.get(shortcode, {}).get("usernames", [])
-    has_reacted = user.username in names
-    wanted = not has_reacted if is_wanted is None else is_wanted
-    if wanted != has_reacted:
-        _set_reaction(reactions, shortcode, [name for name in names if name != user.username], user, wanted)
-        store.touch_message(message)
-    if not reactions:
-        message.pop("reactions")
-    if wanted != has_reacted:
-        store.publish(MessageChanged(room, message))
-
-
-def _set_reaction(reactions: Document, shortcode: str, others: list[str], user: User, wanted: bool) -> None:
-    names = [*others, user.username] if wanted else others
-    if names:
-        reactions[shortcode] = {"usernames": names}
-    else:
-        reactions.pop(shortcode, None)
-
-
-def pin(store: Store, *, user: User, message: Document) -> Document:
-    """Pins, and returns the system message that tells the room."""
-    room = store.rooms[message["rid"]]
-    _check_pin(store, user, room)
-    message["pinned"] = True
-    message["pinnedAt"] = Moment(store.now())
-    message["pinnedBy"] = {"_id": user.id, "username": user.username}
-    store.touch_message(message)
-    store.publish(MessageChanged(room, message))
-    quote = {
-        "text": message["msg"],
-        "author_name": message["u"]["username"],
-        "author_icon": f"/avatar/{message['u']['username']}",
-        "ts": message["ts"],
-        "attachments": message.get("attachments", []),
-    }
-    return say_system(store, room=room, kind="message_pinned", user=user, text="", extra={"attachments": [quote]})
-
-
-def unpin(store: Store, *, user: User, message: Document) -> None:
-    room = store.rooms[message["rid"]]
-    _check_pin(store, user, room)
-    if message.get("pinned"):
-        message["pinned"] = False
-        message["pinnedBy"] = {"_id": user.id, "username": user.username}
-        store.touch_message(message)
-        store.publish(MessageChanged(room, message))
-
-
-def _check_pin(store: Store, user: User, room: Room) -> None:
-    if user.id not in room.members or not store.may(user, "pin-message", room):
-        raise not_allowed("pinMessage")
-
-
-def star(store: Store, *, user: User, message: Document, is_starred: bool) -> None:
-    room = store.rooms[message["rid"]]
-    _require_access(store, user, room, "starMessage")
-    others = [entry for entry in message.get("starred", []) if entry["_id"] != user.id]
-    message["starred"] = [*others, {"_id": user.id}] if is_starred else others
-    store.touch_message(message)
-    store.publish(MessageChanged(room, message))
-
-
-def follow(store: Store, *, user: User, message: Document, follows: bool) -> None:
-    room = store.rooms[message["rid"]]
-    _require_access(store, user, room, "followMessage")
-    root = store.messages.get(message.get("tmid", message["_id"]), message)
-    followers = [follower for follower in root.get("replies", []) if follower != user.id]
-    root["replies"] = [*followers, user.id] if follows else followers
-    store.touch_message(root)
-    store.publish(MessageChanged(room, root))
-
-
-def _require_access(store: Store, user: User, room: Room, method: str) -> None:
+def require_access(store: Store, user: User, room: Room, method: str) -> None:
     if not store.can_access(user, room):
         raise not_allowed(method)
 

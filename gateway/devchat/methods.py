@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from gateway.devchat import accounts, history, messages, rooms
+from gateway.devchat import accounts, history, marks, messages, rooms
 from gateway.devchat.ddp import Method, Session
 from gateway.devchat.drafts import check_restriction
-from gateway.devchat.errors import ChatError, NotLoggedIn, PlainError, not_allowed
+from gateway.devchat.errors import ChatError, NotLoggedInError, PlainError, not_allowed
 from gateway.devchat.events import RoomNotice, UserNotice
 from gateway.devchat.models import CHANNEL, DIRECT, PRIVATE, Room, User
 from gateway.devchat.wire import Document, Moment, moment_from, random_id
@@ -14,7 +14,10 @@ from gateway.devchat.wire import Document, Moment, moment_from, random_id
 METHODS: dict[str, Method] = {}
 # 8.x takes these keys of a message and no others.
 MESSAGE_KEYS = frozenset(
-    "_id rid msg tmid tshow ts t bot content e2e e2eMentions customFields federation groupable sentByEmail".split()
+    (
+        *("_id", "rid", "msg", "tmid", "tshow", "ts", "t", "bot", "content", "e2e", "e2eMentions", "customFields"),
+        *("federation", "groupable", "sentByEmail"),
+    )
 )
 CLOCK_SKEW_REPLACED_MS, CLOCK_SKEW_REFUSED_MS = 10_000, 60_000
 ACTIVITIES = frozenset({"user-typing", "user-recording", "user-uploading"})
@@ -61,14 +64,14 @@ def _log_in(session: Session, options: Document, code: str) -> tuple[User, str, 
     if "resume" in options:
         try:
             user, _ = accounts.resume(store, str(options["resume"]))
-        except NotLoggedIn:
+        except NotLoggedInError:
             raise ChatError("403", LOGGED_OUT) from None
         return user, str(options["resume"]), "resume"
     subject = options["user"]
     login = str(subject.get("username") or subject.get("email") or "")
     try:
         user, secret = accounts.log_in(store, login=login, digest=digest_of(options.get("password")), code=code)
-    except NotLoggedIn:
+    except NotLoggedInError:
         raise ChatError("403", "User not found") from None
     return user, secret, "password"
 
@@ -81,7 +84,7 @@ def digest_of(password: Any) -> str:
 
 
 @method("logout")
-def _logout(session: Session, params: list[Any]) -> None:
+def _logout(session: Session, _params: list[Any]) -> None:
     user, hashed = session.user, session.hashed_token
     session.set_user(None, None)
     token = next((token for token in user.tokens if token.hashed == hashed), None) if user else None
@@ -156,7 +159,7 @@ def _set_reaction(session: Session, params: list[Any]) -> None:
     if message is None:
         raise not_allowed("setReaction")
     wanted = rest[0] if rest and isinstance(rest[0], bool) else None
-    messages.react(session.host.store, user=_me(session), message=message, reaction=str(reaction), is_wanted=wanted)
+    marks.react(session.host.store, user=_me(session), message=message, reaction=str(reaction), is_wanted=wanted)
 
 
 @method("rooms/get")
@@ -313,12 +316,12 @@ def _read_messages(session: Session, params: list[Any]) -> None:
 
 
 @method("UserPresence:online")
-def _online(session: Session, params: list[Any]) -> None:
+def _online(session: Session, _params: list[Any]) -> None:
     accounts.set_status(session.host.store, _me(session), status="online")
 
 
 @method("UserPresence:away")
-def _away(session: Session, params: list[Any]) -> None:
+def _away(session: Session, _params: list[Any]) -> None:
     accounts.set_status(session.host.store, _me(session), status="away")
 
 
@@ -328,13 +331,13 @@ def _default_status(session: Session, params: list[Any]) -> None:
 
 
 @method("getUserRoles")
-def _user_roles(session: Session, params: list[Any]) -> list[Document]:
+def _user_roles(session: Session, _params: list[Any]) -> list[Document]:
     admins = (user for user in session.host.store.users.values() if "admin" in user.roles)
     return [{"_id": user.id, "username": user.username, "roles": user.roles} for user in admins]
 
 
 @method("public-settings/get")
-def _public_settings(session: Session, params: list[Any]) -> list[Document]:
+def _public_settings(session: Session, _params: list[Any]) -> list[Document]:
     return [{"_id": "Message_MaxAllowedSize", "value": session.host.store.switches.max_message_size}]
 
 

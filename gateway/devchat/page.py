@@ -16,7 +16,7 @@ INLINE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "text/plai
 
 
 def routes(workspace: Workspace) -> list[Route | Mount]:
-    async def index(request: Request) -> Response:
+    async def index(_request: Request) -> Response:
         headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
         return FileResponse(STATIC / "index.html", headers=headers)
 

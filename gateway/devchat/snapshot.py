@@ -4,7 +4,6 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-
 from gateway.devchat.models import Room, Subscription, Token, User
 from gateway.devchat.store import RoomLog, Store
 from gateway.devchat.wire import Document, from_json, to_ddp

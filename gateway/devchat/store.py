@@ -37,7 +37,7 @@ class Store:
         self.logs: dict[str, RoomLog] = {}
         self.integrations: dict[str, Document] = {}
         self.files: dict[str, Document] = {}
-        self.publish: Callable[[Event], None] = lambda event: None
+        self.publish: Callable[[Event], None] = lambda _event: None
         self.changes = 0
         self._usernames: dict[str, str] = {}
         self._room_names: dict[str, str] = {}

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from starlette.datastructures import FormData, UploadFile
 
 from gateway.devchat.accounts import resume
-from gateway.devchat.errors import ChatError, NotLoggedIn
+from gateway.devchat.errors import ChatError, NotLoggedInError
 from gateway.devchat.models import Room, User
 from gateway.devchat.store import Store
 from gateway.devchat.wire import Document, Moment, random_id
@@ -104,7 +104,7 @@ class Uploads:
             if source.get(token_key):
                 try:
                     user, _ = resume(self._store, source[token_key])
-                except NotLoggedIn:
+                except NotLoggedInError:
                     continue
                 if user.id == source.get(user_key):
                     return user

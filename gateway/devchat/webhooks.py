@@ -76,15 +76,15 @@ def retry_delay(integration: Document, tries: int) -> float | None:
             return 0.1 * 10.0**tries
 
 
-def is_meant(store: Store, integration: Document, occurrence: Occurrence) -> bool:
+def is_meant(integration: Document, occurrence: Occurrence) -> bool:
     if not integration.get("enabled") or integration["event"] != occurrence.event:
         return False
     if occurrence.is_edit and not integration.get("runOnEdits"):
         return False
-    return occurrence.room is None or any(_covers(store, name, occurrence.room) for name in integration["channel"])
+    return occurrence.room is None or any(_covers(name, occurrence.room) for name in integration["channel"])
 
 
-def _covers(store: Store, name: str, room: Room) -> bool:
+def _covers(name: str, room: Room) -> bool:
     if name in CHANNEL_GROUPS:
         return room.t == CHANNEL_GROUPS[name]
     if name.startswith("@"):
@@ -148,7 +148,7 @@ class Webhooks:
         if not self._store.integrations:
             return
         for integration in list(self._store.integrations.values()):
-            if not is_meant(self._store, integration, occurrence):
+            if not is_meant(integration, occurrence):
                 continue
             word = trigger_word(integration, occurrence.message["msg"] if occurrence.message else "")
             if word is None:

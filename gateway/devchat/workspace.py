@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Workspace:
         self.uploads = Uploads(store=self.store, folder=folder)
         self.broker = Broker(store=self.store, faults=self.faults, later=self.later, on_occurrence=self.webhooks.fire)
         self._admin = admin
+        self._first_switches = replace(self.store.switches)
         self._snapshot_path = snapshot_path
         self._saved_changes = 0
         self._connections: dict[str, int] = {}
@@ -132,12 +133,12 @@ class Workspace:
         return answer
 
     def reset(self) -> None:
-        """Back to the beginning: everybody is cut off, everything is forgotten but the switches."""
+        """Back to the beginning: everybody is cut off, everything is forgotten, switches are as at the start."""
         for session in list(self.broker.sessions):
             session.abort()
         self.faults.clear()
         self.windows.clear()
-        fresh = Store(clock=self.store.now, switches=self.store.switches)
+        fresh = Store(clock=self.store.now, switches=replace(self._first_switches))
         fresh.publish = self.store.publish
         changes = self.store.changes
         self.store.__dict__.update(fresh.__dict__)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.devchat.accounts import SecondFactor, pass_two_factor
-from gateway.devchat.errors import NotLoggedIn, PlainError, Unauthorized
+from gateway.devchat.errors import NotLoggedInError, PlainError, UnauthorizedError
 from gateway.devchat.models import Token, User
 from gateway.devchat.rest.schema import Schema
 from gateway.devchat.store import Store
@@ -39,7 +39,7 @@ class Call:
     @property
     def user(self) -> User:
         if self.caller is None:
-            raise NotLoggedIn
+            raise NotLoggedInError
         return self.caller
 
     @property
@@ -48,7 +48,7 @@ class Call:
 
     def require(self, permission: str) -> None:
         if not self.store.may(self.user, permission):
-            raise Unauthorized
+            raise UnauthorizedError
 
     def pass_two_factor(self) -> None:
         pass_two_factor(self.store, user=self.user, token=self.token, factor=self.second_factor)
@@ -61,10 +61,8 @@ class Call:
         return "" if value is None else str(value)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        value = self.query.get(name)
-        if value is None:
-            value = self.body.get(name) if isinstance(self.body, dict) else None
-        return default if value is None else value is True or str(value).lower() == "true"
+        value = self.text(name)
+        return value.lower() == "true" if value else default
 
     def page(self, key: str, items: list[Any]) -> Document:
         """One page of a list with Rocket.Chat's counters; a large `count` is silently clamped."""

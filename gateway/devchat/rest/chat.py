@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from gateway.devchat import history, messages
+from gateway.devchat import history, marks, messages
 from gateway.devchat.drafts import check_restriction, system_types
-from gateway.devchat.errors import BareFailure, ChatError, PlainError, not_allowed
+from gateway.devchat.errors import BareFailureError, ChatError, PlainError, not_allowed
 from gateway.devchat.models import CHANNEL, Room
 from gateway.devchat.rest.calls import Call, Options, get, post
 from gateway.devchat.rest.schema import Schema
@@ -166,7 +166,7 @@ def react(call: Call) -> Document:
     if not reaction:
         raise ChatError("error-emoji-param-not-provided", 'The required "emoji" param is missing.')
     wanted = call.body.get("shouldReact")
-    messages.react(call.store, user=call.user, message=_message(call), reaction=reaction, is_wanted=wanted)
+    marks.react(call.store, user=call.user, message=_message(call), reaction=reaction, is_wanted=wanted)
     return {}
 
 
@@ -179,36 +179,36 @@ def _message(call: Call) -> Document:
 
 @post("chat.pinMessage", Options(schema=Schema({"messageId": "string"})))
 def pin_message(call: Call) -> Document:
-    return {"message": messages.pin(call.store, user=call.user, message=_message(call))}
+    return {"message": marks.pin(call.store, user=call.user, message=_message(call))}
 
 
 @post("chat.unPinMessage", Options(schema=Schema({"messageId": "string"})))
 def unpin_message(call: Call) -> Document:
-    messages.unpin(call.store, user=call.user, message=_message(call))
+    marks.unpin(call.store, user=call.user, message=_message(call))
     return {}
 
 
 @post("chat.starMessage", Options(schema=Schema({"messageId": "string"})))
 def star_message(call: Call) -> Document:
-    messages.star(call.store, user=call.user, message=_message(call), is_starred=True)
+    marks.star(call.store, user=call.user, message=_message(call), is_starred=True)
     return {}
 
 
 @post("chat.unStarMessage", Options(schema=Schema({"messageId": "string"})))
 def unstar_message(call: Call) -> Document:
-    messages.star(call.store, user=call.user, message=_message(call), is_starred=False)
+    marks.star(call.store, user=call.user, message=_message(call), is_starred=False)
     return {}
 
 
 @post("chat.followMessage", Options(schema=Schema({"mid": "string"})))
 def follow_message(call: Call) -> Document:
-    messages.follow(call.store, user=call.user, message=_followed(call), follows=True)
+    marks.follow(call.store, user=call.user, message=_followed(call), follows=True)
     return {}
 
 
 @post("chat.unfollowMessage", Options(schema=Schema({"mid": "string"})))
 def unfollow_message(call: Call) -> Document:
-    messages.follow(call.store, user=call.user, message=_followed(call), follows=False)
+    marks.follow(call.store, user=call.user, message=_followed(call), follows=False)
     return {}
 
 
@@ -223,7 +223,7 @@ def _followed(call: Call) -> Document:
 def get_message(call: Call) -> Document:
     message = call.store.messages.get(call.text("msgId"))
     if message is None or not call.store.can_access(call.user, call.store.rooms[message["rid"]]):
-        raise BareFailure
+        raise BareFailureError
     return {"message": history.for_reader([message], call.user.id)[0]}
 
 

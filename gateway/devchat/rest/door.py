@@ -11,7 +11,14 @@ from starlette.requests import Request
 
 from gateway.devchat import rest
 from gateway.devchat.accounts import resume
-from gateway.devchat.errors import BareFailure, ChatError, NotLoggedIn, PlainError, Unauthorized, rest_body
+from gateway.devchat.errors import (
+    BareFailureError,
+    ChatError,
+    NotLoggedInError,
+    PlainError,
+    UnauthorizedError,
+    rest_body,
+)
 from gateway.devchat.faults import Fault
 from gateway.devchat.limits import Allowance
 from gateway.devchat.lines import cut_line
@@ -46,7 +53,7 @@ NO_ENDPOINT: Document = {"status": "error", "message": "API endpoint does not ex
 HTML_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-class BodyTooLarge(Exception):
+class BodyTooLargeError(Exception):
     """More JSON than any client has reason to send."""
 
 
@@ -132,9 +139,9 @@ class RestDoor:
                     return Reply(429, _too_many(allowance, self._workspace.store.now())), extra
             await _read_body(call, route, scope, receive)
             return _handle(call, route), extra
-        except BodyTooLarge:
+        except BodyTooLargeError:
             return Reply(413, {"success": False, "error": "request entity too large"}), extra
-        except (ChatError, PlainError, NotLoggedIn, Unauthorized, BareFailure) as error:
+        except (ChatError, PlainError, NotLoggedInError, UnauthorizedError, BareFailureError) as error:
             return _refusal(error), extra
         except Exception:
             # The outermost edge of a request: a broken handler answers 500 and the workspace lives on.
@@ -147,10 +154,10 @@ class RestDoor:
             try:
                 user, call.token = resume(self._workspace.store, secret)
                 call.caller = user if user.id == user_id else None
-            except NotLoggedIn:
+            except NotLoggedInError:
                 call.caller = None
         if route.needs_login and call.caller is None:
-            raise NotLoggedIn
+            raise NotLoggedInError
         if route.permission:
             call.require(route.permission)
 
@@ -201,7 +208,7 @@ async def _read_all(receive: Receive) -> bytes:
         piece = message.get("body", b"")
         size += len(piece)
         if size > MAX_JSON_BYTES:
-            raise BodyTooLarge
+            raise BodyTooLargeError
         pieces.append(piece)
         if not message.get("more_body"):
             return b"".join(pieces)
@@ -211,11 +218,11 @@ def _refusal(error: Exception) -> Reply:
     match error:
         case ChatError():
             return Reply(400, rest_body(error))
-        case NotLoggedIn():
+        case NotLoggedInError():
             return Reply(401, NOT_LOGGED_IN)
-        case Unauthorized():
+        case UnauthorizedError():
             return Reply(403, FORBIDDEN)
-        case BareFailure():
+        case BareFailureError():
             return Reply(400, {"success": False})
         case _:
             return Reply(400, {"success": False, "error": str(error)})

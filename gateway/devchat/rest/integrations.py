@@ -1,6 +1,6 @@
 """Outgoing webhooks: create, list, change, remove."""
 
-from gateway.devchat.errors import ChatError, PlainError, Unauthorized
+from gateway.devchat.errors import ChatError, PlainError, UnauthorizedError
 from gateway.devchat.rest.calls import Call, Options, get, post
 from gateway.devchat.rest.schema import Schema
 from gateway.devchat.webhooks import CHANNEL_GROUPS, EVENTS
@@ -56,7 +56,7 @@ def create(call: Call) -> Document:
 def _require(call: Call) -> None:
     own, every = "manage-own-outgoing-integrations", "manage-outgoing-integrations"
     if not call.store.may(call.user, every) and not call.store.may(call.user, own):
-        raise Unauthorized
+        raise UnauthorizedError
 
 
 def _checked(call: Call) -> Document:

@@ -1,7 +1,7 @@
 """Logging in and out, and the tokens that last."""
 
 from gateway.devchat import accounts
-from gateway.devchat.errors import ChatError, NotLoggedIn, PlainError
+from gateway.devchat.errors import ChatError, NotLoggedInError, PlainError
 from gateway.devchat.methods import digest_of
 from gateway.devchat.models import User
 from gateway.devchat.rest.calls import Call, Options, Reply, get, post
@@ -16,7 +16,7 @@ def login(call: Call) -> Reply:
     body = call.body if isinstance(call.body, dict) else {}
     try:
         user, secret = _log_in(call, body)
-    except NotLoggedIn:
+    except NotLoggedInError:
         return Reply(401, UNAUTHORIZED)
     except ChatError as error:
         refusal = {"success": False, "status": "error", "error": error.code, "message": error.reason}

@@ -43,6 +43,10 @@ def version_info(call: Call) -> Document:
 
 @get("settings.public", Options(needs_login=False))
 def public_settings(call: Call) -> Document:
+    return _public_settings(call)
+
+
+def _public_settings(call: Call) -> Document:
     wanted = [name for name in call.text("_id").split(",") if name]
     values = settings_of(call)
     found = [{"_id": name, "value": value} for name, value in values.items() if not wanted or name in wanted]
@@ -52,7 +56,7 @@ def public_settings(call: Call) -> Document:
 @get("settings")
 def setting(call: Call) -> Document:
     if not call.parts:
-        return public_settings(call)
+        return _public_settings(call)
     call.require("view-privileged-setting")
     values = settings_of(call)
     if call.parts[0] not in values:
@@ -87,14 +91,14 @@ def change_setting(call: Call) -> Document:
 
 
 @get("roles.list")
-def roles(call: Call) -> Document:
+def roles(_call: Call) -> Document:
     return {
         "roles": [{"_id": name, "name": name, "scope": "Users"} for name in ("admin", "bot", "user", "app", "guest")]
     }
 
 
 @get("emoji-custom.list")
-def custom_emoji(call: Call) -> Document:
+def custom_emoji(_call: Call) -> Document:
     return {"emojis": {"update": [], "remove": []}}
 
 

@@ -1,7 +1,7 @@
 """Users: create, look up, change, avatars, status."""
 
 from gateway.devchat import accounts
-from gateway.devchat.errors import ChatError, PlainError, Unauthorized, not_allowed
+from gateway.devchat.errors import ChatError, PlainError, UnauthorizedError, not_allowed
 from gateway.devchat.events import LoggedNotice, Occurrence
 from gateway.devchat.models import CHANNEL, User
 from gateway.devchat.permissions import ADMIN
@@ -33,7 +33,7 @@ CREATE = Schema(
 @post("users.create", Options(schema=CREATE))
 def create(call: Call) -> Document:
     if not call.store.may(call.user, "create-user"):
-        raise Unauthorized
+        raise UnauthorizedError
     body, roles = call.body, call.body.get("roles") or []
     if ADMIN in roles:
         call.require("assign-admin-role")
@@ -207,7 +207,7 @@ def reset_avatar(call: Call) -> Document:
 
 
 @get("users.getAvatarSuggestion")
-def avatar_suggestion(call: Call) -> Document:
+def avatar_suggestion(_call: Call) -> Document:
     return {"suggestions": {}}
 
 
