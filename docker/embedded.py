@@ -4,6 +4,7 @@ It stays up until Ctrl-C, SIGTERM or SIGHUP; a second one of these stops without
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import NoReturn
 from docker.as_root import RootNotPossibleError
 from docker.ports import NoFreePortError, PortTakenError
 from docker.postgres import PostgresError
+from docker.process import tied
 from docker.programs import CHECKOUT, passed_on
 from docker.stack import Stack, pick_ports
 from docker.state import AlreadyRunningError
@@ -25,9 +27,10 @@ from docker.supervisor import ProcessFailedError
 from docker.valkey import ValkeyError
 
 CHAT_PORT, GATEWAY_PORT = 3000, 4000
+STORY = (sys.executable, "manage.py", "demo")
 _START_TIMEOUT_S = 90.0
 _STORY_STOP_TIMEOUT_S = 5.0
-_NOT_STARTED = 1
+_NOT_STARTED, _INTERRUPTED = 1, 130
 _EXPECTED = (
     AlreadyRunningError,
     NoFreePortError,
@@ -56,8 +59,9 @@ class Narrator:
 class Launcher:
     """Owns the stack and the story; turns signals into an orderly stop."""
 
-    def __init__(self, *, stack: Stack, once: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, *, stack: Stack, once: bool, say: Callable[[str], None], story: Sequence[str] = STORY) -> None:
         self._stack = stack
+        self._story = story
         self._once = once
         self._say = say
         self._is_stopping = False
@@ -75,7 +79,7 @@ class Launcher:
             return code
         except StoppedError:
             self._say("stopping")
-            return 0
+            return _INTERRUPTED if self._once else 0
         except PortTakenError as error:
             name = "CHAT_PORT" if error.port == self._stack.ports.chat else "GATEWAY_PORT"
             self._say(f"{error} Choose another one: make demo {name}={error.port + 1}")
@@ -99,22 +103,26 @@ class Launcher:
         """Runs `manage.py demo` in a session of its own, so that Ctrl-C comes to us alone."""
         arguments = ["--once"] if self._once else []
         story = subprocess.Popen(
-            [sys.executable, "manage.py", "demo", *arguments],
+            tied([*self._story, *arguments], stop_signal=signal.SIGTERM),
             cwd=CHECKOUT,
             env={**passed_on(), **self._stack.env},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._stack.supervisor.adopt(story)
         try:
             return story.wait()
-        except StoppedError:
-            story.terminate()
-            try:
-                story.wait(_STORY_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                story.kill()
-                story.wait()
-            raise
+        finally:
+            self._end(story)
+
+    def _end(self, story: subprocess.Popen[bytes]) -> None:
+        """Also of what it started and left in its group."""
+        _signal_group(story.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            story.wait(_STORY_STOP_TIMEOUT_S)
+        _signal_group(story.pid, signal.SIGKILL)
+        story.wait()
+        self._stack.supervisor.disown(story)
 
     def _stay(self, code: int) -> NoReturn:
         if code != 0:
@@ -122,6 +130,11 @@ class Launcher:
         self._say("Nexus stays up; Ctrl-C stops it")
         while True:
             signal.pause()
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

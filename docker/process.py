@@ -4,14 +4,16 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 Probe = Callable[[], bool]
 
 # A log that reaches this size is moved to NAME.log.1, replacing the one before: two of them are kept.
 LOG_LIMIT_BYTES = 8 * 1024 * 1024
+_PROBE_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ def spawn(process: Process, *, log_path: Path) -> subprocess.Popen[bytes]:
     """
     with log_path.open("ab") as log:
         return subprocess.Popen(
-            [*_orphan_prefix(process.stop_signal), *process.argv],
+            tied(process.argv, stop_signal=process.stop_signal),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -70,12 +72,19 @@ def spawn(process: Process, *, log_path: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _orphan_prefix(stop_signal: signal.Signals) -> list[str]:
-    """On Linux the kernel itself ends a process whose supervisor was killed; elsewhere only the guard does."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        return []
-    return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG"), "--"]
+def tied(argv: Sequence[str], *, stop_signal: signal.Signals) -> list[str]:
+    """Where it can, the kernel itself ends a program whose starter was killed; elsewhere only the guard does."""
+    prefix = ["setpriv", "--pdeathsig", stop_signal.name.removeprefix("SIG"), "--"] if _can_tie() else []
+    return [*prefix, *argv]
+
+
+@cache
+def _can_tie() -> bool:
+    if shutil.which("setpriv") is None:
+        return False
+    # Small systems have a setpriv without this option.
+    command = ["setpriv", "--pdeathsig", "TERM", "--", "true"]
+    return subprocess.run(command, capture_output=True, check=False, timeout=_PROBE_TIMEOUT_S).returncode == 0
 
 
 def cap_log(log_path: Path, *, limit_bytes: int = LOG_LIMIT_BYTES) -> None:

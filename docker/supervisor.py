@@ -141,6 +141,14 @@ class Supervisor:
             child.is_wanted, child.due_at = True, 0.0
         self._wake.set()
 
+    def adopt(self, popen: subprocess.Popen[bytes]) -> None:
+        """Somebody else's process, leader of its own group: it, too, shall not outlive a killed supervisor."""
+        self._tell_guard(added=popen.pid)
+
+    def disown(self, popen: subprocess.Popen[bytes]) -> None:
+        """To be called before its end is awaited, or right after."""
+        self._tell_guard(removed=popen.pid)
+
     def hurry(self) -> None:
         """From now on, a stop kills without waiting. Safe to call from a signal handler."""
         self._hurry.set()
@@ -265,12 +273,11 @@ class Supervisor:
         return True
 
     def _tell_guard(self, *, added: int | None = None, removed: int | None = None) -> None:
-        if self._guard is None:
-            return
-        if added is not None:
-            self._guard.add(added)
-        if removed is not None:
-            self._guard.remove(removed)
+        with self._lock:
+            if self._guard is not None and added is not None:
+                self._guard.add(added)
+            if self._guard is not None and removed is not None:
+                self._guard.remove(removed)
 
     def _write_status(self) -> None:
         if self._status_path is None:
