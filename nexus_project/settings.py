@@ -165,6 +165,12 @@ CELERY_VISIBILITY_TIMEOUT = 300
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "compose"
+CELERY_TASK_ROUTES = {
+    "composer.compose": {"queue": "compose"},
+    "composer.remember": {"queue": "memory"},
+    "composer.compact": {"queue": "memory"},
+    "runtime.run": {"queue": "run"},
+}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_SEND_TASK_EVENTS = False
