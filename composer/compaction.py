@@ -1,0 +1,178 @@
+"""When the talk is too long: what stays word for word, and what becomes a summary?
+
+Landmarks stay. A summary covers one unbroken stretch of a room, its messages stay as they are, and whatever edits or
+deletes one of them takes the summary away (a trigger), so that the next prompt that needs it makes it afresh.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from composer import budget
+from composer.memory import embedder
+from composer.memory.lines import Line, in_order, micros, read, spoken
+from composer.models import Landmark, Summary
+from composer.summarizer import Summarizer, SummarizerError, from_settings
+from gateway.models import Message
+
+logger = logging.getLogger(__name__)
+
+MIN_LINES = 6
+"""Fewer are not worth a summary: they are left out instead."""
+
+STRETCH = 150
+STRETCH_TOKENS = 320
+MAX_STRETCHES = 20
+"""What one idle round may summarise of a room; the next goes on."""
+
+MAX_LANDMARKS = 60
+MAX_SUMMARIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    kind: str
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """A summary as a prompt shows it. It covers messages up to `last`, in (time, id), that were there at the time."""
+
+    id: int
+    text: str
+    first: tuple[int, int]
+    last: tuple[int, int]
+    message_count: int
+
+    def covers(self, line: Line) -> bool:
+        # A message that arrived late has a time inside the stretch but an id above it; it is not in the summary.
+        return self.first <= line.order <= self.last and line.id <= max(self.first[1], self.last[1])
+
+
+def landmarks(*, room_id: int) -> list[Pinned]:
+    """The room's live landmarks, newest first."""
+    kinds = dict(
+        Landmark.objects.filter(
+            message__room_id=room_id, message__deleted_at=None, unpinned_at=None, superseded_by=None
+        )
+        .order_by("-created_at", "-pk")
+        .values_list("message_id", "kind")[:MAX_LANDMARKS]
+    )
+    if not kinds:
+        return []
+    lines = {line.id: line for line in read(spoken(Message.objects.filter(pk__in=list(kinds))))}
+    return [Pinned(kind, lines[pk]) for pk, kind in kinds.items() if pk in lines]
+
+
+def summaries(*, room_id: int) -> list[Compacted]:
+    """The room's newest summaries, newest first."""
+    rows = (
+        Summary.objects.filter(room_id=room_id, thread="")
+        .order_by("-last_message__ts", "-last_message_id")
+        .values_list(
+            "pk",
+            "text",
+            "first_message__ts",
+            "first_message_id",
+            "last_message__ts",
+            "last_message_id",
+            "message_count",
+        )
+    )
+    return [
+        Compacted(pk, text, (micros(first_ts), first), (micros(last_ts), last), count)
+        for pk, text, first_ts, first, last_ts, last, count in rows[:MAX_SUMMARIES]
+    ]
+
+
+def summarize(
+    *, room_id: int, lines: Sequence[Line], room: int, summarizers: Sequence[Summarizer] | None = None
+) -> Compacted | None:
+    """Store a summary of this stretch and return it; None when no summariser could make one."""
+    lines = in_order(lines)
+    if len(lines) < MIN_LINES:
+        return None
+    for summarizer in from_settings() if summarizers is None else summarizers:
+        try:
+            text = summarizer.summarize(lines, room=room)
+        except SummarizerError as error:
+            logger.warning(
+                "summariser failed", extra={"room": room_id, "summarizer": summarizer.name, "error": str(error)}
+            )
+            continue
+        return _store(room_id=room_id, lines=lines, text=text, made_by=summarizer.name)
+    return None
+
+
+def _store(*, room_id: int, lines: Sequence[Line], text: str, made_by: str) -> Compacted | None:
+    first, last = lines[0], lines[-1]
+    vector, vector_name = _embedding(text)
+    with transaction.atomic():
+        if not _is_unchanged(lines):
+            return None
+        row, _ = Summary.objects.get_or_create(
+            room_id=room_id,
+            thread="",
+            tier="span",
+            first_message_id=first.id,
+            last_message_id=last.id,
+            defaults={
+                "message_count": len(lines),
+                "text": text,
+                "token_count": budget.count(text),
+                "made_by": made_by[:100],
+                "embedding": vector,
+                "embedder": vector_name[:100],
+            },
+        )
+    return Compacted(row.pk, row.text, first.order, last.order, row.message_count)
+
+
+def _is_unchanged(lines: Sequence[Line]) -> bool:
+    """Locks the messages until commit: an edit came before this look, or waits and then takes the new summary away."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, rc_updated_at FROM messages WHERE id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR SHARE",
+            [[line.id for line in lines]],
+        )
+        found = {pk: micros(revision) for pk, revision in cursor.fetchall()}
+    return found == {line.id: line.revision for line in lines}
+
+
+def _embedding(text: str) -> tuple[list[float] | None, str]:
+    """A summary without a vector is still a summary."""
+    model = embedder.from_settings()
+    try:
+        return model.embed([text])[0], model.name
+    except embedder.EmbedderError as error:
+        logger.warning("summary has no vector", extra={"error": str(error)})
+        return None, ""
+
+
+def compact_room(*, room_id: int) -> int:
+    """Summarise, oldest first, what an idle room's window has passed and no summary covers. Returns how many were made."""
+    made = 0
+    while made < MAX_STRETCHES:
+        stretch = _passed_by(room_id=room_id)
+        if len(stretch) < STRETCH or summarize(room_id=room_id, lines=stretch, room=STRETCH_TOKENS) is None:
+            break
+        made += 1
+    return made
+
+
+def _passed_by(*, room_id: int) -> list[Line]:
+    """The next unsummarised stretch, if the window has left it behind."""
+    said = spoken(Message.objects.filter(room_id=room_id))
+    last = (
+        Summary.objects.filter(room_id=room_id, thread="")
+        .order_by("-last_message__ts", "-last_message_id")
+        .values_list("last_message__ts", flat=True)
+        .first()
+    )
+    rows = said if last is None else said.filter(ts__gt=last)
+    lines = read(rows.order_by("ts", "pk")[: STRETCH + settings.NEXUS_WORKING_MEMORY])
+    return lines[:STRETCH] if len(lines) == STRETCH + settings.NEXUS_WORKING_MEMORY else []

@@ -1,0 +1,207 @@
+"""How does a text become a vector of 1536 numbers: by our own hashing, or by a model behind a URL?"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Protocol
+
+import msgspec
+import requests
+from django.conf import settings
+
+DIMENSIONS = 1536
+MAX_CHARS = 8_000
+"""Of a longer text only the head is embedded."""
+
+TIMEOUT_S = 5.0
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+
+_WORDS = re.compile(r"[^\W_]+")
+_STOPWORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "just",
+        "me",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "shall",
+        "should",
+        "so",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "up",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
+)
+
+
+class EmbedderError(RuntimeError):
+    """The embedder did not answer with usable vectors; the text says why."""
+
+
+class Embedder(Protocol):
+    name: str
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector per text, in order.
+
+        Raises:
+            EmbedderError: it could not be reached or answered nonsense.
+        """
+        ...
+
+
+class HashedEmbedder:
+    """Words and their 3- and 4-letter pieces, hashed with a sign. Needs nothing; knows letters, not meanings."""
+
+    name = "hashed-1"
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return [_hashed(text[:MAX_CHARS]) for text in texts]
+
+
+class HttpEmbedder:
+    """An OpenAI-compatible endpoint. Shorter vectors are filled with zeros, which changes no distance."""
+
+    def __init__(self, *, url: str, model: str, key: str, session: requests.Session | None = None) -> None:
+        self.name = model or url
+        self._url = f"{url.rstrip('/')}/embeddings"
+        self._model = model
+        self._session = session or requests.Session()
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        body = {"model": self._model, "input": [text[:MAX_CHARS] or " " for text in texts]}
+        try:
+            response = self._session.post(
+                self._url, json=body, headers=self._headers, timeout=TIMEOUT_S, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            raise EmbedderError(f"the embedder could not be reached: {type(error).__name__}") from error
+        if response.status_code != 200:
+            raise EmbedderError(f"the embedder answered HTTP {response.status_code}")
+        return _vectors(response.content, count=len(texts))
+
+
+def from_settings() -> Embedder:
+    if not settings.NEXUS_EMBEDDER_URL:
+        return HashedEmbedder()
+    return HttpEmbedder(
+        url=settings.NEXUS_EMBEDDER_URL, model=settings.NEXUS_EMBEDDER_MODEL, key=settings.NEXUS_EMBEDDER_KEY
+    )
+
+
+def _hashed(text: str) -> list[float]:
+    vector = [0.0] * DIMENSIONS
+    features: Counter[str] = Counter()
+    weights: dict[str, float] = {}
+    for word in _WORDS.findall(text.casefold()):
+        is_common = word in _STOPWORDS
+        features[word] += 1
+        weights[word] = 0.1 if is_common else 1.0
+        if is_common:
+            continue
+        padded = f"<{word[:40]}>"
+        for size in (3, 4):
+            for start in range(len(padded) - size + 1):
+                gram = padded[start : start + size]
+                features[gram] += 1
+                weights.setdefault(gram, 0.3)
+    for feature, count in features.items():
+        index, sign = _place(feature)
+        vector[index] += sign * weights[feature] * (1.0 + math.log(count))
+    norm = math.sqrt(sum(value * value for value in vector))
+    # A text without words still needs a direction: cosine distance to the zero vector is not a number.
+    return [value / norm for value in vector] if norm else [1.0] + [0.0] * (DIMENSIONS - 1)
+
+
+@lru_cache(maxsize=100_000)
+def _place(feature: str) -> tuple[int, float]:
+    number = int.from_bytes(blake2b(feature.encode(), digest_size=8).digest())
+    return number % DIMENSIONS, 1.0 if number >> 63 else -1.0
+
+
+class _Entry(msgspec.Struct):
+    embedding: list[float]
+    index: int = -1
+
+
+class _Reply(msgspec.Struct):
+    data: list[_Entry]
+
+
+def _vectors(body: bytes, *, count: int) -> list[list[float]]:
+    if len(body) > MAX_REPLY_BYTES:
+        raise EmbedderError("the embedder's reply is too large")
+    try:
+        entries = msgspec.json.decode(body, type=_Reply).data
+    except msgspec.MsgspecError as error:
+        raise EmbedderError(f"the embedder's reply is not understood: {error}") from error
+    if len(entries) != count:
+        raise EmbedderError(f"the embedder sent {len(entries)} vectors for {count} texts")
+    if all(entry.index >= 0 for entry in entries):
+        entries.sort(key=lambda entry: entry.index)
+    return [_filled(entry.embedding) for entry in entries]
+
+
+def _filled(vector: list[float]) -> list[float]:
+    if not 0 < len(vector) <= DIMENSIONS:
+        raise EmbedderError(f"the embedder's vectors have {len(vector)} numbers; Nexus keeps up to {DIMENSIONS}")
+    if not all(math.isfinite(value) for value in vector) or not any(vector):
+        raise EmbedderError("the embedder sent a vector that is zero or not finite")
+    return vector + [0.0] * (DIMENSIONS - len(vector))

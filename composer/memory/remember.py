@@ -1,0 +1,166 @@
+"""Which messages does memory not know yet? Writes them to mem0-api, oldest first, until none is left or time is up.
+
+`messages.remembered_at` is the only record of what is done: a trigger empties it when a message's text changes or goes,
+so that edits are replaced and deletions removed by the same way. Everything here may be repeated.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import msgspec
+import requests
+from django.conf import settings
+from django.db import connection
+
+from composer.breaker import Breaker
+from composer.memory import scopes
+from composer.memory.lines import MAX_LINE_CHARS, micros
+from gateway.models import Message, Room
+
+logger = logging.getLogger(__name__)
+
+BATCH = 50
+TIME_S = 20.0
+"""One task's share; what is left is for the next one."""
+
+TIMEOUT_S = 30.0
+"""A batch may go through a slow embedder."""
+
+_LOCK = 0x6E787265  # "nxre": one writer at a time, whatever the number of workers
+_breaker = Breaker(name="mem0-api (writing)")
+
+
+class _Result(msgspec.Struct):
+    msg: int
+    state: str
+    reason: str = ""
+
+
+class _Reply(msgspec.Struct):
+    results: list[_Result]
+
+
+class RememberError(RuntimeError):
+    """mem0-api could not take a batch; its messages stay unremembered."""
+
+
+def remember(*, clock: Callable[[], float] = time.monotonic) -> int:
+    """Returns how many messages are dealt with. Ends quietly when memory is away: the sweep asks again."""
+    end = clock() + TIME_S
+    done_count = 0
+    with _only_writer() as is_ours, requests.Session() as session:
+        session.trust_env = False
+        while is_ours and clock() < end and _breaker.is_closed():
+            try:
+                dealt_with = _one_batch(session)
+            except RememberError as error:
+                _breaker.failed(reason=str(error))
+                break
+            _breaker.succeeded()
+            done_count += dealt_with
+            if not dealt_with:
+                break
+    return done_count
+
+
+def _one_batch(session: requests.Session) -> int:
+    rows = list(
+        Message.objects.filter(remembered_at=None).select_related("room", "user", "agent").order_by("pk")[:BATCH]
+    )
+    scope_of = _Scopes()
+    gone = [row for row in rows if not _is_worth(row)]
+    said = [row for row in rows if _is_worth(row)]
+    if said:
+        _add(session, said, scope_of)
+    # Only what was said before can be in memory; a system message never was.
+    for row in gone:
+        if not row.system_type:
+            _call(session, "DELETE", f"/memories?msg={row.pk}")
+    _mark(rows)
+    return len(rows)
+
+
+def _is_worth(row: Message) -> bool:
+    return row.deleted_at is None and not row.system_type and bool(row.text.strip())
+
+
+def _add(session: requests.Session, rows: Sequence[Message], scope_of: "_Scopes") -> None:
+    body = {"memories": [_memory(row, scope=scope_of(row.room)) for row in rows]}
+    content = _call(session, "POST", "/memories", body)
+    try:
+        results = msgspec.json.decode(content, type=_Reply, strict=False).results
+    except msgspec.MsgspecError as error:
+        raise RememberError("its answer is not understood") from error
+    if {result.msg for result in results} != {row.pk for row in rows}:
+        raise RememberError("it answered for other messages than it was given")
+    for result in results:
+        if result.state == "refused":
+            logger.warning("memory refused a message", extra={"about": result.msg, "reason": result.reason[:200]})
+
+
+def _memory(row: Message, *, scope: str) -> dict[str, object]:
+    speaker = row.user.username if row.user is not None else row.agent.slug if row.agent is not None else ""
+    return {
+        "msg": row.pk,
+        "scope": scope,
+        "text": row.text[:MAX_LINE_CHARS],
+        "actor": speaker,
+        "role": "user" if row.user_id else "assistant",
+        "at": row.ts.isoformat(),
+        "rev": micros(row.rc_updated_at),
+    }
+
+
+def _mark(rows: Sequence[Message]) -> None:
+    """Remembered, unless it changed meanwhile: then it comes again."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE messages SET remembered_at = now() FROM unnest(%s::bigint[], %s::timestamptz[]) AS done(id, seen)"
+            " WHERE messages.id = done.id AND messages.rc_updated_at = done.seen",
+            [[row.pk for row in rows], [row.rc_updated_at for row in rows]],
+        )
+
+
+def _call(session: requests.Session, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
+    try:
+        response = session.request(
+            method,
+            f"{settings.NEXUS_MEM0_URL}{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {settings.NEXUS_MEM0_KEY}"},
+            timeout=TIMEOUT_S,
+            allow_redirects=False,
+        )
+    except requests.RequestException as error:
+        raise RememberError(f"it could not be reached ({type(error).__name__})") from error
+    if response.status_code != 200:
+        raise RememberError(f"it answered HTTP {response.status_code}: {response.text[:200]}")
+    return response.content
+
+
+class _Scopes:
+    """Scopes of a batch's rooms; a DM's needs its members."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def __call__(self, room: Room) -> str:
+        if room.pk not in self._known:
+            self._known[room.pk] = scopes.of_talk(room=room)
+        return self._known[room.pk]
+
+
+@contextmanager
+def _only_writer() -> Iterator[bool]:
+    """A lock of this database session: gone with it, however the worker ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        is_ours = bool(cursor.fetchone()[0])
+    try:
+        yield is_ours
+    finally:
+        if is_ours:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])

@@ -1,0 +1,234 @@
+"""What goes into a prompt and what stays out? Sections, their shares of the budget, compaction above the line.
+
+Pure but for the summary that compaction stores.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from composer import budget, compaction, prompt
+from composer.asked import Asked
+from composer.budget import Budget
+from composer.compaction import Compacted, Pinned
+from composer.memory.lines import Line, line_of
+from composer.memory.profiles import Known
+from composer.memory.recall import Recalled
+from composer.prompt import Piece, Section, Speakers
+from composer.tools import Tool
+from gateway.models import RoomKind
+
+# Shares of the budget. What a section does not use is free for the talk.
+QUESTION_SHARE = 0.35
+PERSONA_SHARE = 0.12
+TOOLS_SHARE = 0.06
+FACTS_SHARE = 0.10
+LANDMARKS_SHARE = 0.15
+SUMMARIES_SHARE = 0.08
+RECALL_SHARE = 0.2
+TALK_AFTER_COMPACTION = 0.35
+"""Well below the line, so that the next compaction is many messages away."""
+
+LINE_SHARE = 0.1
+"""No single line of the talk may take more."""
+
+MIN_TOTAL = 500
+"""Below this a prompt could not even say who asks what; a smaller budget is read as this one."""
+
+LeftOut = list[dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    asked: Asked
+    window: Sequence[Line]
+    profiles: Sequence[Known]
+    project: Sequence[Known]
+    landmarks: Sequence[Pinned]
+    summaries: Sequence[Compacted]
+    tools: Sequence[Tool]
+    recalled: Recalled
+
+
+def fit(gathered: Gathered, *, total: int) -> tuple[list[Section], LeftOut]:
+    """The sections in the order of the prompt, never more than `total` tokens, and what was left out and why."""
+    return _Outline(gathered, Budget(max(total, MIN_TOTAL))).fit()
+
+
+class _Outline:
+    """One prompt in the making: fixed parts first, then the talk in what they leave."""
+
+    def __init__(self, gathered: Gathered, allowance: Budget) -> None:
+        self._it = gathered
+        self._total = allowance.total
+        self._line = allowance.line
+        self._head = self._header()
+        # Shares are of what the header leaves, so that they hold in small budgets too.
+        self._budget = Budget(allowance.total - prompt.cost(self._head))
+        self._speakers = Speakers()
+        self._left_out: LeftOut = []
+        self._shown: set[int] = {gathered.asked.question.pk}
+
+    def fit(self) -> tuple[list[Section], LeftOut]:
+        head = [self._head, self._persona(), *self._facts(), self._landmarks()]
+        tools, question = self._tools(), self._question()
+        fixed = sum(prompt.cost(section) for section in (*head, tools, question))
+        talk = [line for line in self._it.window if line.id not in self._shown]
+        talk = [line for line in talk if not any(summary.covers(line) for summary in self._it.summaries)]
+        recalled = self._recalled(room=self._total - fixed, shown=talk)
+        fixed += prompt.cost(recalled)
+        talk, fresh = self._compacted(talk, room=self._line - fixed)
+        told = self._summaries([*fresh, *self._it.summaries], room=self._total - fixed)
+        rest = self._total - fixed - prompt.cost(told)
+        return [*head, told, recalled, tools, self._talk(talk, room=rest), question], self._left_out
+
+    # Fixed parts
+
+    def _header(self) -> Section:
+        who = self._it.asked
+        room = "" if who.room.kind == RoomKind.DM else who.room.name or who.room.rid
+        return Section(
+            "",
+            prompt.header(
+                prompt.Attribution(
+                    invocation_id=who.invocation.pk,
+                    agent=who.agent.slug,
+                    room=room,
+                    rid=who.room.rid,
+                    asker=who.asker_name,
+                    asker_id=who.asker_id,
+                    root=who.root.username,
+                    root_id=who.root.rocketchat_id,
+                    hop=who.invocation.hop,
+                    asked_at=who.question.ts,
+                )
+            ),
+        )
+
+    def _persona(self) -> Section:
+        text = prompt.prose(self._it.asked.agent.persona)
+        return Section("You", (), budget.clip(text, room=self._budget.share(PERSONA_SHARE)) if text else "")
+
+    def _facts(self) -> list[Section]:
+        room = self._budget.share(FACTS_SHARE)
+        sections = []
+        for title, known in (("People", self._it.profiles), ("Known", self._it.project)):
+            kept, left = budget.take([_fact(fact) for fact in known], room=room, cost=_tokens)
+            self._note("facts", len(left), "share of the budget")
+            section = Section(title, kept)
+            room -= prompt.cost(section)
+            sections.append(section)
+        return sections
+
+    def _landmarks(self) -> Section:
+        pieces = {
+            pinned.line.id: self._piece(pinned.line, kind="landmark")
+            for pinned in self._it.landmarks
+            if pinned.line.id not in self._shown
+        }
+        kept, left = budget.take(
+            list(pieces), room=self._budget.share(LANDMARKS_SHARE), cost=lambda pk: pieces[pk].tokens
+        )
+        self._note("landmarks", len(left), "share of the budget, newest first")
+        self._shown |= set(kept)
+        return Section("Pinned", [pieces[pk] for pk in reversed(kept)])
+
+    def _tools(self) -> Section:
+        pieces = [_tool(tool) for tool in self._it.tools]
+        kept, left = budget.take(pieces, room=self._budget.share(TOOLS_SHARE), cost=_tokens)
+        self._note("tools", len(left), "share of the budget")
+        return Section("Tools of this room", kept)
+
+    def _question(self) -> Section:
+        message = self._it.asked.question
+        line = line_of(message=message, name=self._it.asked.asker_name)
+        piece = prompt.piece_of(line, speakers=self._speakers)
+        whole = prompt.plain(message.text)
+        text = budget.clip(whole, room=self._budget.share(QUESTION_SHARE))
+        if text != whole:
+            self._note("question", 1, "longer than its share of the budget: cut in the middle")
+        return Section("Question", [Piece(piece.name, text, piece.source)])
+
+    # Talk, recalled and summarised
+
+    def _recalled(self, *, room: int, shown: Sequence[Line]) -> Section:
+        known = self._shown | {line.id for line in shown}
+        lines = [line for line in self._it.recalled.lines if line.id not in known]
+        room = min(room, self._budget.share(RECALL_SHARE))
+        kept, left = budget.take(
+            lines, room=room, cost=lambda line: self._piece(line).tokens + prompt.LINE_OVERHEAD + 8
+        )
+        self._note("recalled", len(left), "share of the budget, best first")
+        self._shown |= {line.id for line in kept}
+        pieces = prompt.dated(sorted(kept, key=lambda line: line.order), piece=self._piece)
+        if self._it.recalled.trouble:
+            pieces = [prompt.memory_trouble()]
+            self._note("recall", 1, self._it.recalled.trouble)
+        return Section("Recalled", pieces)
+
+    def _compacted(self, talk: list[Line], *, room: int) -> tuple[list[Line], list[Compacted]]:
+        """Above the line the older part becomes a summary; if that fails, or it is short, it is left out."""
+        cost = self._line_cost
+        if sum(cost(line) for line in talk) <= room:
+            return talk, []
+        kept_room = max(min(room, self._budget.share(TALK_AFTER_COMPACTION)), 0)
+        start = budget.newest(talk, room=kept_room, cost=cost)
+        older, talk = talk[:start], talk[start:]
+        summary = compaction.summarize(
+            room_id=self._it.asked.room.pk, lines=older, room=self._budget.share(SUMMARIES_SHARE) // 2
+        )
+        if summary is None:
+            self._note("talk", len(older), "above the budget's line, and no summary could be made: oldest first")
+        return talk, [summary] if summary is not None else []
+
+    def _summaries(self, summaries: Sequence[Compacted], *, room: int) -> Section:
+        pieces = [_summary(summary) for summary in summaries]
+        room = min(room, self._budget.share(SUMMARIES_SHARE))
+        kept, left = budget.take(pieces, room=room, cost=_tokens)
+        self._note("summaries", len(left), "share of the budget, newest first")
+        return Section("Earlier, in short", kept[::-1])
+
+    def _talk(self, talk: Sequence[Line], *, room: int) -> Section:
+        start = budget.newest(talk, room=room, cost=self._line_cost)
+        section = Section("Recent", prompt.dated(talk[start:], piece=self._piece))
+        # Dates and the title cost as well.
+        while start < len(talk) and prompt.cost(section) > room:
+            start += 1
+            section = Section("Recent", prompt.dated(talk[start:], piece=self._piece))
+        self._note("talk", start, "budget: oldest first")
+        return section
+
+    # Small ones
+
+    def _piece(self, line: Line, kind: str = "message") -> Piece:
+        piece = prompt.piece_of(line, speakers=self._speakers, kind=kind)
+        room = self._budget.share(LINE_SHARE)
+        if piece.tokens <= room:
+            return piece
+        return Piece(piece.name, budget.clip(piece.text, room=room), piece.source)
+
+    def _line_cost(self, line: Line) -> int:
+        return self._piece(line).tokens
+
+    def _note(self, what: str, count: int, why: str) -> None:
+        if count:
+            self._left_out.append({"what": what, "count": count, "why": why})
+
+
+def _tokens(piece: Piece) -> int:
+    return piece.tokens
+
+
+def _fact(fact: Known) -> Piece:
+    source = {"kind": "fact", "id": fact.id, "scope": fact.scope, "message": fact.source_message_id}
+    return Piece(prompt.label(fact.about), prompt.plain(fact.value), source)
+
+
+def _tool(tool: Tool) -> Piece:
+    note = " (asks first)" if tool.needs_approval else ""
+    name = prompt.label(f"{tool.server}.{tool.name}")
+    return Piece(name, prompt.plain(tool.description)[:300] + note, {"kind": "tool", "id": name})
+
+
+def _summary(summary: Compacted) -> Piece:
+    source = {"kind": "summary", "id": summary.id, "messages": summary.message_count}
+    return Piece("summary", prompt.plain(summary.text), source)

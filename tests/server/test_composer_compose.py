@@ -1,0 +1,214 @@
+"""Does a claimed row get the prompt that its room's talk, facts, pins and tools make?"""
+
+import pytest
+from django.conf import settings
+
+from composer import compose as composing
+from composer.memory import recall, working
+from composer.models import Fact, Landmark, Prompt
+from gateway import invocations
+from gateway.models import Invocation, McpServer, Project, RoomMember, RoomTool, State
+from gateway.room_lock import room_lock
+from tests.server.people import ask, make_agent, make_bridge, make_room, make_user, say
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration]
+
+
+@pytest.fixture
+def alice():
+    return make_user("alice")
+
+
+@pytest.fixture
+def bob():
+    return make_user("bob")
+
+
+@pytest.fixture
+def agent(alice):
+    return make_agent(owner=alice, bridge=make_bridge(owner=alice))
+
+
+@pytest.fixture
+def backend(alice, bob):
+    return make_room("backend", members=(alice, bob))
+
+
+def compose(row):
+    composed_id = composing.compose(invocation_id=row.pk)
+    assert composed_id == row.pk
+    return Prompt.objects.get(invocation=row)
+
+
+def test_a_prompt_holds_what_was_said_before_and_ends_with_the_question(backend, alice, bob, agent):
+    say(backend, alice, "We decided to take Postgres for the orders.")
+    row = ask(backend, bob, agent, "what did we decide about the database?")
+
+    prompt = compose(row)
+
+    mark = prompt.text.split()[0]
+    lines = prompt.text.strip().splitlines()
+    assert f"{mark} alice: We decided to take Postgres for the orders." in lines
+    assert lines[-1] == f"{mark} bob: @claude-alice what did we decide about the database?"
+    assert "from_id=uid-bob" in lines[0]
+    assert "room=#backend" in lines[0]
+
+
+def test_the_row_moves_on_with_its_prompt(backend, bob, agent):
+    row = ask(backend, bob, agent)
+
+    prompt = compose(row)
+
+    row.refresh_from_db()
+    assert row.state == State.COMPOSED
+    assert prompt.fence == row.fence
+    assert 0 < prompt.token_count <= prompt.budget == settings.NEXUS_PROMPT_BUDGET
+
+
+def test_every_line_says_where_it_came_from(backend, alice, bob, agent):
+    said = say(backend, alice, "The port is 5433.")
+    row = ask(backend, bob, agent)
+
+    prompt = compose(row)
+
+    sources = [source for section in prompt.sections for source in section["sources"]]
+    assert {"kind": "message", "id": said.pk, "rc_id": said.rc_id} in sources
+    assert all(section["token_count"] > 0 for section in prompt.sections)
+
+
+def test_facts_of_room_project_and_people_are_told(backend, alice, bob, agent):
+    backend.project = Project.objects.create(slug="shop", title="Shop")
+    backend.save()
+    Fact.objects.create(scope="profile:uid-bob", key="role", value="backend developer")
+    Fact.objects.create(scope=f"project:{backend.project.pk}", key="deploys", value="on Tuesdays")
+    Fact.objects.create(scope="room:rid-backend", key="ci", value="GitLab")
+    Fact.objects.create(scope="room:rid-other", key="secret", value="of another room")
+
+    text = compose(ask(backend, bob, agent)).text
+
+    assert "bob.role: backend developer" in text
+    assert "shop.deploys: on Tuesdays" in text
+    assert " ci: GitLab" in text
+    assert "another room" not in text
+
+
+def test_the_profile_of_somebody_who_left_the_room_is_not_told(backend, alice, bob, agent):
+    charlie = make_user("charlie")
+    say(backend, charlie, "bye")
+    Fact.objects.create(scope="profile:uid-charlie", key="phone", value="555")
+
+    text = compose(ask(backend, bob, agent)).text
+
+    assert "555" not in text
+
+
+def test_a_pinned_message_is_in_the_prompt_although_the_window_has_passed_it(backend, alice, bob, agent, settings):
+    settings.NEXUS_WORKING_MEMORY = 5
+    pinned = say(backend, alice, "decision: we ship on Friday")
+    Landmark.objects.create(message=pinned, kind="decision")
+    for number in range(8):
+        say(backend, bob, f"chatter {number}")
+
+    text = compose(ask(backend, bob, agent)).text
+
+    assert "alice: decision: we ship on Friday" in text
+    assert "chatter 0" not in text
+
+
+def test_only_tools_of_this_room_on_serving_servers_are_listed(backend, bob, agent):
+    other = make_room("other")
+    serving = McpServer.objects.create(
+        name="github",
+        transport="http",
+        is_enabled=True,
+        definition_hash="a",
+        approved_hash="a",
+        tools=[{"name": "issues", "description": "Lists issues"}],
+    )
+    changed = McpServer.objects.create(
+        name="shell", transport="http", is_enabled=True, definition_hash="b", approved_hash="a"
+    )
+    RoomTool.objects.create(room=backend, server=serving, tool="issues", needs_approval=False)
+    RoomTool.objects.create(room=backend, server=changed, tool="exec")
+    RoomTool.objects.create(room=other, server=serving, tool="delete")
+
+    text = compose(ask(backend, bob, agent)).text
+
+    assert "github.issues: Lists issues" in text
+    assert "shell.exec" not in text
+    assert "github.delete" not in text
+
+
+def test_the_persona_stands_in_the_prompt(backend, alice, bob):
+    agent = make_agent("reviewer", bridge=make_bridge(), persona="You review code.\nYou are strict.")
+
+    text = compose(ask(backend, bob, agent)).text
+
+    assert "You review code.\nYou are strict." in text
+
+
+def test_a_prompt_says_that_memory_was_not_reachable(backend, bob, agent, settings, monkeypatch):
+    settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
+
+    prompt = compose(ask(backend, bob, agent))
+
+    assert "Memory could not be reached" in prompt.text
+    assert any(entry["what"] == "recall" for entry in prompt.left_out)
+
+
+def test_who_lost_the_row_while_composing_stores_nothing(backend, bob, agent):
+    row = ask(backend, bob, agent)
+    claim = invocations.claim_next(invocation_id=row.pk)
+    drawn = composing.draw(invocation_id=row.pk)
+    invocations.compose_crashed(invocation_id=row.pk, fence=claim.fence, crashes=1)
+
+    is_ours = composing.hand_over(claim=claim, drawn=drawn)
+
+    assert not is_ours
+    assert not Prompt.objects.exists()
+
+
+def test_a_row_that_is_composed_again_gets_a_fresh_prompt(backend, bob, agent):
+    row = ask(backend, bob, agent)
+    compose(row)
+    invocations.park(invocation_id=row.pk)
+    invocations.unpark(invocation_id=row.pk)
+
+    prompt = compose(row)
+
+    assert prompt.fence == 2
+    assert Prompt.objects.count() == 1
+
+
+def test_a_taken_room_lock_leaves_the_row_to_its_holder(backend, bob, agent):
+    row = ask(backend, bob, agent)
+
+    with room_lock(room_id=backend.pk):
+        outcome = composing.compose(invocation_id=row.pk)
+
+    assert outcome is None
+    assert Invocation.objects.get(pk=row.pk).state == State.QUEUED
+    assert composing.compose(invocation_id=row.pk, use_room_lock=False) == row.pk
+
+
+def test_a_direct_chat_knows_the_askers_projects_and_no_room_facts(alice, bob, agent):
+    shop = make_room("shop", members=(bob,), project=Project.objects.create(slug="shop", title="Shop"))
+    Fact.objects.create(scope=f"project:{shop.project_id}", key="deploys", value="on Tuesdays")
+    Fact.objects.create(scope="room:rid-shop", key="gossip", value="of the shop room")
+    direct = make_room("dm", kind="dm", members=(bob,))
+    RoomMember.objects.create(room=direct, agent=agent)
+    Fact.objects.create(scope="dm:uid-bob:claude-alice", key="editor", value="vim")
+
+    text = compose(ask(direct, bob, agent)).text
+
+    assert "on Tuesdays" in text
+    assert "vim" in text
+    assert "gossip" not in text
+
+
+@pytest.fixture(autouse=True)
+def fresh_neighbours(settings):
+    """Nobody serves memory here, and what an earlier test found out about neighbours is forgotten."""
+    settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
+    recall._breaker.succeeded()
+    working._breaker.succeeded()
