@@ -63,7 +63,6 @@ _env.finish()
 # Django
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
