@@ -1,0 +1,1 @@
+"""Figures: one script per path, each shown beside its goal."""
