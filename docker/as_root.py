@@ -7,6 +7,7 @@ rights. In production databases run in their own containers.
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,21 +21,22 @@ class RootNotPossibleError(RuntimeError):
     """Postgres can't be run for root here; the text says what to do instead."""
 
 
-def unprivileged_prefix(*, program: Path, data_dir: Path) -> tuple[str, ...]:
+def unprivileged_prefix(*, program: Path, own: Sequence[Path]) -> tuple[str, ...]:
     """What to put before a command so that the program does not see root; nothing for an ordinary user.
 
-    In the fallback without user namespaces the data directory is given to `nobody`.
+    In the fallback without user namespaces, `own` is what is given to `nobody`.
     """
     if os.geteuid() != 0:
         return ()
     if _works((*_NAMESPACE, str(program), "--version")):
         return _NAMESPACE
-    if _works((*_NOBODY, str(program), "--version")) and _works((*_NOBODY, "ls", str(data_dir.parent))):
-        _give_to_nobody(data_dir)
+    if _works((*_NOBODY, str(program), "--version")) and _works((*_NOBODY, "ls", str(own[0].parent))):
+        for path in own:
+            _give_to_nobody(path)
         return _NOBODY
     raise RootNotPossibleError(
         "PostgreSQL does not run as root, and this machine allows neither a user namespace (unshare) nor the user "
-        f"`nobody` to reach {data_dir}. Run the same command as a normal user; or move the checkout to where every "
+        f"`nobody` to reach {own[0]}. Run the same command as a normal user; or move the checkout to where every "
         "user may look, such as /srv; or allow user namespaces (in a container: the capability SYS_ADMIN)."
     )
 
@@ -47,7 +49,6 @@ def _works(command: tuple[str, ...]) -> bool:
     return done.returncode == 0
 
 
-def _give_to_nobody(data_dir: Path) -> None:
-    data_dir.mkdir(mode=0o700, exist_ok=True)
-    for path in (data_dir, *data_dir.rglob("*")):
-        os.chown(path, NOBODY, NOBODY)
+def _give_to_nobody(path: Path) -> None:
+    for owned in (path, *path.rglob("*")):
+        os.chown(owned, NOBODY, NOBODY)

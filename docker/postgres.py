@@ -16,6 +16,7 @@ from psycopg import sql
 from docker.as_root import unprivileged_prefix
 from docker.ports import HOST
 from docker.process import Process
+from docker.state import write_private
 
 ROLE = "nexus"
 DATABASE = "nexus"
@@ -83,7 +84,7 @@ class Postgres:
         return psycopg.connect(self.url_of(database), autocommit=True, connect_timeout=_QUERY_TIMEOUT_S)
 
     def _prefix(self) -> tuple[str, ...]:
-        return unprivileged_prefix(program=_binary("postgres"), data_dir=self.data_dir)
+        return unprivileged_prefix(program=_binary("postgres"), own=(self.data_dir,))
 
     def _initialize(self) -> None:
         """In a draft directory: an initdb that was killed halfway leaves nothing that looks finished."""
@@ -92,23 +93,24 @@ class Postgres:
         draft = self.data_dir.with_name(self.data_dir.name + ".draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700, parents=True)
-        prefix = unprivileged_prefix(program=_binary("initdb"), data_dir=draft)
-        # The password goes through a pipe: on argv every user of the machine could read it.
+        password_file = draft.with_suffix(".password")
+        write_private(password_file, self.password + "\n")
+        try:
+            self._run_initdb(draft, password_file)
+        finally:
+            password_file.unlink()
+        draft.rename(self.data_dir)
+
+    def _run_initdb(self, draft: Path, password_file: Path) -> None:
+        prefix = unprivileged_prefix(program=_binary("initdb"), own=(draft, password_file))
         command = [*prefix, str(_binary("initdb")), "-D", str(draft), "-U", ROLE, "-E", "UTF8"]
-        command += ["--auth=scram-sha-256", "--pwfile=/dev/stdin", "--locale=C.UTF-8"]
+        command += ["--auth=scram-sha-256", f"--pwfile={password_file}", "--locale=C.UTF-8"]
         command += [] if self.is_durable else ["--no-sync"]
         done = subprocess.run(
-            command,
-            input=self.password + "\n",
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_INIT_TIMEOUT_S,
+            command, env=_environment(), capture_output=True, text=True, check=False, timeout=_INIT_TIMEOUT_S
         )
         if done.returncode != 0:
             raise PostgresError(f"initdb failed: {(done.stderr or done.stdout).strip()}")
-        draft.rename(self.data_dir)
 
     def _forget_dead_server(self) -> None:
         """A killed server leaves its id behind; if another program has that id by now, Postgres would not start."""
