@@ -16,7 +16,7 @@ from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Now
 
 from composer.compose import compose
-from composer.memory.remember import remember_waiting
+from composer.memory.remember import remember
 from gateway import audit, retention
 from gateway.invocations import next_claimable, offer, timers
 from gateway.models import LIVE, Agent, Invocation, Message, State
@@ -43,13 +43,14 @@ class Sweep:
     def run(self) -> None:
         while not self.stop.is_set():
             try:
-                if _lead():
+                if leads():
                     self.round()
             # Outermost loop: whatever went wrong in this round, the next one starts afresh with a new connection.
             except Exception:
                 logger.exception("sweep round failed")
                 connections.close_all()
             self.stop.wait(self.every_s)
+        connections.close_all()
 
     def round(self) -> None:
         """All timers, then the rows that waited, then now and then the housekeeping."""
@@ -78,7 +79,7 @@ def do_waiting_work() -> None:
     for invocation_id in _composed():
         offer(invocation_id=invocation_id)
     if _unremembered().exists():
-        remember_waiting()
+        remember()
 
 
 def run_in_child(*, act: Callable[[], None], limit_s: float) -> int | None:
@@ -104,7 +105,7 @@ def _child(act: Callable[[], None]) -> None:
     act()
 
 
-def _lead() -> bool:
+def leads() -> bool:
     """Whether this process leads. The lock lives as long as this connection."""
     with connection.cursor() as cursor:
         cursor.execute(
