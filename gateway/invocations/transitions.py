@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
@@ -53,6 +54,13 @@ def unpark(*, invocation_id: int) -> bool:
 
 def offer(*, invocation_id: int) -> bool:
     """Composed → offered to the live session of the agent's bridge; parks the row when there is none."""
+    with transaction.atomic():
+        # `hello` locks the bridge's row as well: an offer comes wholly before or wholly after a new session.
+        Bridge.objects.select_for_update(of=("self",), no_key=True).filter(agents__invocations=invocation_id).first()
+        return _offer(invocation_id=invocation_id)
+
+
+def _offer(*, invocation_id: int) -> bool:
     bridge = Bridge.objects.filter(
         agents=OuterRef("agent_id"), lease_until__gt=Now(), revoked_at=None, agents__is_enabled=True
     )

@@ -1,0 +1,93 @@
+"""Bridge tokens: what is stored of them, and whose they are. Their form stands in nexus_bridge/tokens.py.
+
+At rest there is a SHA-256 digest only. Tools tokens are derived, so that each prompt of a CLI session carries the same.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from gateway.models import Bridge
+from nexus_bridge import tokens
+
+REFUSAL: Final = "This bridge token is not valid. Ask the owner of the host for a new one: manage.py create_bridge."
+"""The one text for unknown, revoked and expired tokens."""
+
+FAILURES_PER_MINUTE: Final = 20
+MAX_ADDRESSES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeIdentity:
+    """Who a valid token belongs to. Everything else about a bridge comes from the database, never from the bridge."""
+
+    bridge_id: int
+    name: str
+    token_digest: str
+
+
+def new_bridge_token() -> str:
+    return tokens.make(kind=tokens.BRIDGE, secret=secrets.token_bytes(tokens.SECRET_BYTES))
+
+
+def tools_token(*, bridge_id: int, token_version: int, agent_id: int, session_key: str) -> str:
+    """The token of one CLI session; it changes when the bridge's own token does."""
+    seed = f"tools:{bridge_id}:{token_version}:{agent_id}:{session_key}".encode()
+    return tokens.make(kind=tokens.TOOLS, secret=hmac.digest(settings.NEXUS_FIELD_KEY.encode(), seed, "sha256"))
+
+
+def digest_of(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def bearer_of(header: str | bytes | None) -> str | None:
+    """The token of an Authorization header, or None when it is not a Bearer one."""
+    text = header.decode("latin-1") if isinstance(header, bytes) else header or ""
+    scheme, _, token = text.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def find_bridge(*, token: str) -> BridgeIdentity | None:
+    """The bridge of a live token. Looked up by digest: no comparison of secrets that could be timed."""
+    if not tokens.is_well_formed(token, kind=tokens.BRIDGE):
+        return None
+    digest = digest_of(token)
+    live = Q(token_digest=digest) | Q(old_token_digest=digest, old_token_until__gt=Now())
+    bridge = Bridge.objects.filter(live, revoked_at=None).only("pk", "name").first()
+    return None if bridge is None else BridgeIdentity(bridge_id=bridge.pk, name=bridge.name, token_digest=digest)
+
+
+@dataclass(slots=True)
+class FailureLimit:
+    """Refused tokens per address; above the limit an address is told to wait, whatever it brings.
+
+    Bounded: the address that failed longest ago is forgotten first.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    per_minute: int = FAILURES_PER_MINUTE
+    _failures: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
+
+    def is_over(self, *, address: str) -> bool:
+        times = self._failures.get(address)
+        if times is None:
+            return False
+        while times and times[0] < self.clock() - 60:
+            times.popleft()
+        return len(times) >= self.per_minute
+
+    def failed(self, *, address: str) -> None:
+        times = self._failures.setdefault(address, deque(maxlen=self.per_minute))
+        times.append(self.clock())
+        self._failures.move_to_end(address)
+        if len(self._failures) > MAX_ADDRESSES:
+            self._failures.popitem(last=False)

@@ -1,0 +1,57 @@
+"""What daphne lacks for bridges: a limit for incoming frames, and an HTTP answer to a handshake that is refused.
+
+Imported by nexus_project/asgi.py, which daphne loads before it builds its WebSocket factory.
+"""
+
+from typing import Any, Final
+
+from autobahn.websocket.types import ConnectionDeny
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+
+from nexus_bridge.protocol import MAX_FRAME_BYTES
+
+_REASONS: Final = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    429: "Too Many Requests",
+    503: "Service Unavailable",
+}
+
+
+class Protocol(WebSocketProtocol):
+    """daphne's, with both."""
+
+    _refusal_status = 403
+
+    def onConnect(self, request: Any) -> Any:  # noqa: N802 - autobahn's name
+        self.maxFramePayloadSize = MAX_FRAME_BYTES
+        self.maxMessagePayloadSize = MAX_FRAME_BYTES
+        return super().onConnect(request)
+
+    def sendMessage(self, payload: bytes, isBinary: bool = False, **options: Any) -> None:  # noqa: N802, N803 - autobahn's signature
+        # autobahn holds one limit for both ways; prompts are larger than what a bridge may send.
+        self.maxMessagePayloadSize = 0
+        try:
+            super().sendMessage(payload, isBinary, **options)
+        finally:
+            self.maxMessagePayloadSize = MAX_FRAME_BYTES
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "websocket.http.response.start":
+                self._refusal_status = message["status"]
+            case "websocket.http.response.body":
+                if self.state == self.STATE_CONNECTING and hasattr(self, "handshake_deferred"):
+                    self._deny(message.get("body", b"").decode())
+            case _:
+                super().handle_reply(message)
+
+    def _deny(self, text: str) -> None:
+        reason = text or _REASONS.get(self._refusal_status, "Refused")
+        self.handshake_deferred.errback(ConnectionDeny(code=self._refusal_status, reason=reason))
+        del self.handshake_deferred
+        self.server.protocol_disconnected(self)
+
+
+def install() -> None:
+    WebSocketFactory.protocol = Protocol

@@ -1,0 +1,166 @@
+"""What bridges are to be told now, read from the rows: prompts, cancels, decisions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from composer.models import Prompt as StoredPrompt
+from gateway import bridge_auth
+from gateway.models import Approval, File, Invocation, State, ToolToken
+from nexus_bridge import protocol
+
+ROUND_LIMIT: Final = 500
+DECISION_KNOWN_S: Final = 120
+"""A decision older than this was sent, or its run has long gone on without it."""
+
+TOOLS_TOKEN_EXTRA_S: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A frame for a session. `key` tells repeats of the same frame: an offer or cancel by fence, a decision by id."""
+
+    session: str
+    kind: str
+    key: tuple[int, int]
+    frame: protocol.Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a connection was told a moment ago, so that a nudge does not build the same prompt again."""
+
+    session: str
+    offered: frozenset[tuple[int, int]]
+
+
+def due(*, known: Iterable[Known]) -> list[Errand]:
+    """What these sessions are to be told and have not been told just now."""
+    by_session = {one.session: one.offered for one in known}
+    rows = Invocation.objects.filter(
+        Q(state=State.OFFERED) | Q(state=State.RUNNING, cancel_requested_at__isnull=False),
+        bridge_session__in=list(by_session),
+    )
+    errands: list[Errand] = []
+    wanted: list[Invocation] = []
+    related = ("agent__bridge", "agent__bot_account", "room", "asker_user", "asker_agent__bot_account", "message")
+    for row in rows.select_related(*related).order_by("offered_at", "pk")[:ROUND_LIMIT]:
+        if row.cancel_requested_at is not None:
+            errands.append(_cancel(row))
+        elif (row.pk, row.fence) not in by_session[row.bridge_session]:
+            wanted.append(row)
+    return [*_offers(wanted), *errands, *_decisions(list(by_session))]
+
+
+def _offers(rows: list[Invocation]) -> list[Errand]:
+    if not rows:
+        return []
+    prompts = {prompt.invocation_id: prompt for prompt in StoredPrompt.objects.filter(invocation__in=rows)}
+    files: dict[int, list[File]] = {}
+    for file in File.objects.filter(message__in=[row.message_id for row in rows], expires_at__gt=Now()):
+        files.setdefault(file.message_id or 0, []).append(file)
+    found = []
+    for row in rows:
+        prompt = prompts.get(row.pk)
+        if prompt is not None and prompt.fence == row.fence:
+            frame = _prompt(row, text=prompt.text, files=files.get(row.message_id, []))
+            found.append(Errand(session=row.bridge_session, kind="offer", key=(row.pk, row.fence), frame=frame))
+    return found
+
+
+def _prompt(row: Invocation, *, text: str, files: list[File]) -> protocol.Prompt:
+    return protocol.Prompt(
+        invocation=row.pk,
+        fence=row.fence,
+        agent=row.agent.slug,
+        asker=_asker(row),
+        room=protocol.RoomName(id=row.room.rid, name=row.room.name[:200], kind=_room_kind(row)),
+        prompt=text,
+        session_key=row.session_key,
+        attachments=[
+            protocol.Attachment(
+                id=str(file.pk),
+                name=file.name[:200],
+                size=file.size,
+                content_type=file.content_type,
+                sha256=file.sha256,
+            )
+            for file in files
+        ],
+        tools_token=_tools_token(row),
+        limits=protocol.RunLimits(wall_s=settings.NEXUS_RUN_WALL_S, idle_s=settings.NEXUS_RUN_IDLE_S),
+    )
+
+
+def _asker(row: Invocation) -> protocol.Person:
+    """The user who asked, or the agent that handed over."""
+    if row.asker_user is not None:
+        user = row.asker_user
+        return protocol.Person(id=user.rocketchat_id, username=user.username, name=user.display_name[:200])
+    writer = row.asker_agent
+    if writer is None:
+        raise AssertionError("a row has an asker: the database says so")
+    account = getattr(writer, "bot_account", None)
+    return protocol.Person(id=account.rocketchat_id if account else writer.slug, username=writer.slug)
+
+
+def _room_kind(row: Invocation) -> Literal["channel", "private", "dm"]:
+    match row.room.kind:
+        case "channel":
+            return "channel"
+        case "private":
+            return "private"
+        case _:
+            return "dm"
+
+
+def _tools_token(row: Invocation) -> str:
+    """The token of this CLI session; its digest is kept as long as a run may last."""
+    bridge = row.agent.bridge
+    if bridge is None:
+        return ""
+    token = bridge_auth.tools_token(
+        bridge_id=bridge.pk, token_version=bridge.token_version, agent_id=row.agent_id, session_key=row.session_key
+    )
+    ToolToken.objects.update_or_create(
+        digest=bridge_auth.digest_of(token),
+        defaults={
+            "bridge": bridge,
+            "agent": row.agent,
+            "session_key": row.session_key,
+            "expires_at": Now() + timedelta(seconds=settings.NEXUS_RUN_WALL_S + TOOLS_TOKEN_EXTRA_S),
+        },
+    )
+    return token
+
+
+def _cancel(row: Invocation) -> Errand:
+    frame = protocol.Cancel(invocation=row.pk, fence=row.fence, reason=row.cancel_reason)
+    return Errand(session=row.bridge_session, kind="cancel", key=(row.pk, row.fence), frame=frame)
+
+
+def _decisions(sessions: list[str]) -> list[Errand]:
+    decided = Approval.objects.filter(
+        invocation__bridge_session__in=sessions,
+        invocation__state=State.RUNNING,
+        decided_at__gt=Now() - timedelta(seconds=DECISION_KNOWN_S),
+    ).select_related("invocation", "decided_by")
+    return [_decision(approval) for approval in decided.order_by("pk")[:ROUND_LIMIT]]
+
+
+def _decision(approval: Approval) -> Errand:
+    row = approval.invocation
+    frame = protocol.Decision(
+        invocation=row.pk,
+        fence=row.fence,
+        permission=approval.permission,
+        allow=approval.decision == "allow",
+        by="" if approval.decided_by is None else approval.decided_by.username,
+        note=approval.note or ("nobody answered in time" if approval.decision == "expired" else ""),
+    )
+    return Errand(session=row.bridge_session, kind="decision", key=(approval.pk, 0), frame=frame)

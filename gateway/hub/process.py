@@ -1,0 +1,259 @@
+"""All bridge connections of this process: who is here, what they are told, whose lease goes on.
+
+Four background tasks: the writer, the errands (told by nudges, at once), the listener for nudges, and the round that
+does every 5 s, with one look at the database, what a lost nudge left undone.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from channels.layers import get_channel_layer
+from django.db import DatabaseError, InterfaceError
+
+from gateway import bridge_auth, nudges
+from gateway.hub import metrics, outgoing
+from gateway.hub.connection import HELLO_REQUIRED, Connection
+from gateway.hub.threads import DatabaseThreads
+from gateway.hub.writer import Writer
+from gateway.invocations import approvals, sessions, transitions
+from gateway.invocations.sessions import Greeting, Held, Lost, Reception
+from nexus_bridge.protocol import PEER_DEAD_S, Hello
+
+logger = logging.getLogger(__name__)
+
+TICK_S: Final = 1.0
+ROUND_S: Final = 5.0
+HELLO_S: Final = 10.0
+CLOSING_S: Final = 10.0
+"""A peer that does not answer a close is cut off after this."""
+
+SEND_AGAIN_S: Final = 14.0
+"""An offer that a live bridge left unanswered is sent again; it may have had no room to keep it."""
+
+LISTEN_AGAIN_S: Final = 1.0
+
+
+class Hub:
+    """One per process and event loop; `here` makes it, and it lives as long as the loop."""
+
+    def __init__(self) -> None:
+        self.gateway = f"{socket.gethostname()}:{os.getpid()}"[:100]
+        self.failures = bridge_auth.FailureLimit()
+        self.writer = Writer()
+        self.connections: set[Connection] = set()
+        self._by_bridge: dict[int, Connection] = {}
+        self._threads = DatabaseThreads(name="hub-control", count=2)
+        self._dirty: set[int] = set()
+        self._wake = asyncio.Event()
+        self._background: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        loops: dict[str, Callable[[], Awaitable[None]]] = {
+            "hub writer": self.writer.run,
+            "hub errands": self._run_errands,
+            "hub nudges": self._listen,
+            "hub round": self._run_rounds,
+        }
+        self._background = [asyncio.create_task(_forever(act), name=name) for name, act in loops.items()]
+
+    async def close(self) -> None:
+        """Stop everything; for tests, where a loop ends before its process."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.writer.close()
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            await self._threads.close()
+
+    # Connections
+
+    async def identify(self, *, token: str) -> bridge_auth.BridgeIdentity | None:
+        return await self._threads.run_twice(lambda: bridge_auth.find_bridge(token=token))
+
+    def add(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        metrics.CONNECTIONS.set(len(self.connections))
+
+    async def remove(self, connection: Connection) -> None:
+        """The socket is gone: the lease runs out soon, unless somebody else took the bridge over."""
+        self.connections.discard(connection)
+        metrics.CONNECTIONS.set(len(self.connections))
+        if self._by_bridge.get(connection.bridge_id) is not connection:
+            return
+        del self._by_bridge[connection.bridge_id]
+        bridge_id, session = connection.bridge_id, connection.session
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            await self._threads.run(lambda: sessions.let_go(bridge_id=bridge_id, session=session))
+
+    async def greet(self, connection: Connection, hello: Hello) -> Reception:
+        """Give the connection its session; whoever held the bridge here before is sent away. Raises Unwelcome."""
+        greeting = Greeting(
+            bridge_id=connection.bridge_id,
+            token_digest=connection.token_digest,
+            session=secrets.token_hex(16),
+            gateway=self.gateway,
+            journal=hello.journal,
+            client_version=hello.client_version,
+            offers=hello.agents,
+            runs=hello.runs,
+        )
+        reception = await self._threads.run_twice(lambda: sessions.greet(greeting=greeting))
+        connection.session = greeting.session
+        earlier = self._by_bridge.get(connection.bridge_id)
+        self._by_bridge[connection.bridge_id] = connection
+        if earlier is not None:
+            _send_away(earlier, Lost.REPLACED)
+        return reception
+
+    def nudge(self, *, bridge_id: int) -> None:
+        """Look at once what this bridge is to be told, if it is here."""
+        if bridge_id in self._by_bridge:
+            self._dirty.add(bridge_id)
+            self._wake.set()
+
+    # Errands
+
+    async def _run_errands(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            dirty, self._dirty = self._dirty, set()
+            here = [self._by_bridge[bridge_id] for bridge_id in dirty if bridge_id in self._by_bridge]
+            try:
+                await self._tell(here)
+                await self._keep(here)
+            except (DatabaseError, InterfaceError) as error:
+                # The next round finds the same errands.
+                logger.warning("errands wait for the database", extra={"error": repr(error)})
+
+    async def _tell(self, connections: Iterable[Connection]) -> None:
+        """Send what the rows ask for and this connection was not told a moment ago."""
+        by_session = {one.session: one for one in connections if not one.is_closing}
+        if not by_session:
+            return
+        known = [_known(one) for one in by_session.values()]
+        for errand in await self._threads.run_twice(lambda: outgoing.due(known=known)):
+            connection = by_session[errand.session]
+            if errand.kind == "offer":
+                if errand.key in _known(connection).offered:
+                    continue
+                connection.offered[errand.key] = time.monotonic()
+            elif errand.kind == "decision":
+                if errand.key[0] in connection.decisions:
+                    continue
+                connection.decisions.add(errand.key[0])
+            connection.post(errand.frame)
+            metrics.FRAMES.labels(errand.kind).inc()
+
+    # Rounds
+
+    async def _run_rounds(self) -> None:
+        next_round = time.monotonic()
+        while True:
+            self._check_clocks()
+            if time.monotonic() >= next_round:
+                next_round = time.monotonic() + ROUND_S
+                try:
+                    await self._round()
+                except (DatabaseError, InterfaceError) as error:
+                    logger.warning("round without database", extra={"error": repr(error)})
+            await asyncio.sleep(TICK_S)
+
+    def _check_clocks(self) -> None:
+        """Those that are silent, late with hello, or deaf to a close. No database."""
+        now = time.monotonic()
+        for connection in list(self.connections):
+            if connection.closing_at is not None:
+                if now > connection.closing_at + CLOSING_S and connection.task is not None:
+                    connection.task.cancel()
+            elif not connection.session:
+                if now > connection.opened_at + HELLO_S:
+                    connection.close(HELLO_REQUIRED)
+            elif now > connection.heard_at + PEER_DEAD_S - TICK_S:
+                connection.bye("silent")
+
+    async def _round(self) -> None:
+        here = list(self._by_bridge.values())
+        if not here:
+            return
+        await self._keep(here)
+        bridge_ids = list(self._by_bridge)
+        await self._threads.run_twice(lambda: _unpark(bridge_ids))
+        await self._tell(list(self._by_bridge.values()))
+
+    async def _keep(self, connections: Iterable[Connection]) -> None:
+        """Renew leases; send away whose token is revoked or rotated out, or whose bridge is held elsewhere."""
+        held = [Held(one.bridge_id, one.session, one.token_digest, one.load) for one in connections]
+        lost = await self._threads.run_twice(lambda: sessions.renew(held=held))
+        for one in held:
+            connection = self._by_bridge.get(one.bridge_id)
+            if one.bridge_id in lost and connection is not None and connection.session == one.session:
+                _send_away(connection, lost[one.bridge_id])
+
+    # Nudges
+
+    async def _listen(self) -> None:
+        """Redis may come and go; without it the rounds do the same, later."""
+        while True:
+            try:
+                layer = get_channel_layer()
+                channel = await layer.new_channel()
+                await layer.group_add(nudges.HUB_GROUP, channel)
+                while True:
+                    message = await layer.receive(channel)
+                    self.nudge(bridge_id=int(message["bridge"]))
+            # The layer raises whatever its Redis client does; none of it may end the listening.
+            except Exception as error:  # noqa: BLE001
+                logger.warning("no nudges", extra={"error": repr(error)})
+                await asyncio.sleep(LISTEN_AGAIN_S)
+
+
+def here() -> Hub:
+    """The hub of this process, started with the first connection."""
+    global _hub, _loop
+    loop = asyncio.get_running_loop()
+    if _hub is None or _loop is not loop:
+        _hub, _loop = Hub(), loop
+        _hub.start()
+    return _hub
+
+
+_hub: Hub | None = None
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def _known(connection: Connection) -> outgoing.Known:
+    recent = time.monotonic() - SEND_AGAIN_S
+    for key in [key for key, at in connection.offered.items() if at < recent]:
+        del connection.offered[key]
+    return outgoing.Known(session=connection.session, offered=frozenset(connection.offered))
+
+
+def _send_away(connection: Connection, lost: Lost) -> None:
+    if lost == Lost.REVOKED:
+        connection.bye("revoked", reconnect=False, message="the bridge token is not valid any more")
+    else:
+        connection.bye("replaced", reconnect=False, message="another connection uses this bridge's token")
+
+
+def _unpark(bridge_ids: list[int]) -> None:
+    approvals.expire_due()
+    for pk in sessions.waiting_rows(bridge_ids=bridge_ids):
+        transitions.unpark(invocation_id=pk)
+
+
+async def _forever(act: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await act()
+        # Outermost loop: the hub goes on for everyone, whatever one frame or row has done.
+        except Exception:
+            logger.exception("hub background failed")
+            await asyncio.sleep(TICK_S)

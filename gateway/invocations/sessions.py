@@ -1,0 +1,223 @@
+"""A bridge's session: what `hello` does to the rows at that bridge, and how the session is kept, lost and let go.
+
+The bridge's row is locked first, by `greet` as by `offer`; so no row is offered to a session that is already replaced.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from gateway import audit, nudges
+from gateway.invocations import transitions
+from gateway.invocations.table import AT_BRIDGE, State
+from gateway.models import Agent, Bridge, Invocation
+from nexus_bridge.protocol import AgentOffer, Load, OpenRun
+
+LETTING_GO_S: Final = 3
+"""How long a bridge whose socket has closed still counts as there: most come back at once."""
+
+_RENEW = """
+    WITH mine AS (
+        SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) AS m(id, session, digest, load)
+    ), renewed AS (
+        UPDATE bridges AS b
+        SET lease_until = now() + make_interval(secs => %s), last_seen_at = now(), load = m.load::jsonb
+        FROM mine m
+        WHERE b.id = m.id AND b.session = m.session AND b.revoked_at IS NULL
+            AND (b.lease_until IS NULL OR b.lease_until < now() + make_interval(secs => %s))
+    )
+    SELECT m.id, b.session = m.session,
+        b.revoked_at IS NULL
+        AND (b.token_digest = m.digest OR (b.old_token_digest = m.digest AND b.old_token_until > now()))
+    FROM mine m LEFT JOIN bridges b ON b.id = m.id
+"""
+
+
+class Lost(StrEnum):
+    """Why a session may not go on."""
+
+    REPLACED = "replaced"
+    REVOKED = "revoked"
+
+
+class Unwelcome(Exception):  # noqa: N818 - named for what happened
+    """This `hello` is not accepted. `code` is an error code of the protocol or `revoked`."""
+
+    def __init__(self, *, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting:
+    """What a bridge says of itself in `hello`, and the session it gets."""
+
+    bridge_id: int
+    token_digest: str
+    session: str
+    gateway: str
+    journal: str
+    client_version: str
+    offers: Sequence[AgentOffer]
+    runs: Sequence[OpenRun]
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """For each run that goes on, the seq to send next; and the runs to kill."""
+
+    resume: dict[int, int]
+    drop: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A session that this process holds."""
+
+    bridge_id: int
+    session: str
+    token_digest: str
+    load: Load
+
+
+def greet(*, greeting: Greeting) -> Reception:
+    """Take over the bridge with a new session and settle every row at it. Raises Unwelcome."""
+    with transaction.atomic(durable=True):
+        bridge = _lock_bridge(greeting)
+        _check_identity(greeting)
+        if bridge.session and bridge.session != greeting.session:
+            nudges.hub(bridge_id=bridge.pk)
+        Bridge.objects.filter(pk=bridge.pk).update(
+            session=greeting.session,
+            gateway=greeting.gateway,
+            journal=greeting.journal,
+            client_version=greeting.client_version[:100],
+            offers=[json.loads(_as_json(offer)) for offer in greeting.offers],
+            lease_until=Now() + timedelta(seconds=settings.NEXUS_BRIDGE_LEASE_S),
+            last_seen_at=Now(),
+        )
+        reception = _settle_runs(greeting)
+        wake_bridge(bridge_id=bridge.pk)
+        return reception
+
+
+def wake_bridge(*, bridge_id: int) -> None:
+    """The bridge is there: rows that waited for it queue again, and what can go now goes."""
+    for agent_id in transitions.agents_of(bridge_id=bridge_id):
+        waiting = Invocation.objects.filter(agent_id=agent_id, state=State.WAITING).order_by("pk")
+        for pk in list(waiting.values_list("pk", flat=True)):
+            transitions.unpark(invocation_id=pk)
+        transitions.wake(agent_id=agent_id)
+
+
+def renew(*, held: Sequence[Held]) -> dict[int, Lost]:
+    """Renew the leases of these sessions in one statement; returns those that may not go on, by bridge."""
+    if not held:
+        return {}
+    lease_s = settings.NEXUS_BRIDGE_LEASE_S
+    columns = [
+        [one.bridge_id for one in held],
+        [one.session for one in held],
+        [one.token_digest for one in held],
+        [_as_json(one.load) for one in held],
+    ]
+    with connection.cursor() as cursor:
+        # Half-spent leases only: an idle bridge costs a write every second or third round.
+        cursor.execute(_RENEW, [*columns, lease_s, lease_s * 0.6])
+        rows = cursor.fetchall()
+    return {
+        bridge_id: Lost.REPLACED if is_valid else Lost.REVOKED
+        for bridge_id, is_ours, is_valid in rows
+        if not (is_ours and is_valid)
+    }
+
+
+def let_go(*, bridge_id: int, session: str) -> bool:
+    """The socket has closed. The rows at the bridge stay as they are."""
+    soon = Now() + timedelta(seconds=LETTING_GO_S)
+    rows = Bridge.objects.filter(pk=bridge_id, session=session, lease_until__gt=soon)
+    return bool(rows.update(lease_until=soon))
+
+
+def waiting_rows(*, bridge_ids: Iterable[int]) -> list[int]:
+    """Ids of the waiting rows of these bridges' agents."""
+    rows = Invocation.objects.filter(state=State.WAITING, agent__bridge_id__in=list(bridge_ids))
+    return list(rows.order_by("message__ts", "pk").values_list("pk", flat=True)[:200])
+
+
+def _lock_bridge(greeting: Greeting) -> Bridge:
+    digest = Q(token_digest=greeting.token_digest) | Q(
+        old_token_digest=greeting.token_digest, old_token_until__gt=Now()
+    )
+    bridge = (
+        Bridge.objects.select_for_update(no_key=True).filter(digest, pk=greeting.bridge_id, revoked_at=None).first()
+    )
+    if bridge is None:
+        raise Unwelcome(code="revoked", message="the bridge token is not valid any more")
+    return bridge
+
+
+def _check_identity(greeting: Greeting) -> None:
+    registered = dict(Agent.objects.filter(bridge_id=greeting.bridge_id).values_list("slug", "cli_kind"))
+    for offer in greeting.offers:
+        kind = registered.get(offer.slug)
+        if kind is None:
+            known = ", ".join(sorted(registered)) or "none"
+            message = f"agent {offer.slug} does not belong to this bridge; its agents here: {known}"
+        elif kind != offer.cli_kind:
+            message = f"agent {offer.slug} is registered as {kind}, not {offer.cli_kind}"
+        else:
+            continue
+        audit.record(actor=f"bridge:{greeting.bridge_id}", action="identity_mismatch", target=offer.slug)
+        raise Unwelcome(code="identity_mismatch", message=message)
+
+
+def _settle_runs(greeting: Greeting) -> Reception:
+    listed = {run.invocation: run for run in greeting.runs}
+    rows = Invocation.objects.filter(agent__bridge_id=greeting.bridge_id, state__in=AT_BRIDGE).order_by("pk")
+    resume: dict[int, int] = {}
+    for row in rows.select_for_update(of=("self",), no_key=True):
+        run = listed.get(row.pk)
+        if run is not None and run.fence == row.fence and row.journal == greeting.journal:
+            del listed[row.pk]
+            if _go_on(row, run=run, session=greeting.session):
+                resume[row.pk] = row.last_seq + 1
+        else:
+            _settle_unlisted(row, journal=greeting.journal)
+    return Reception(resume=resume, drop=sorted(listed))
+
+
+def _go_on(row: Invocation, *, run: OpenRun, session: str) -> bool:
+    """The run is in the bridge's journal. False when nothing more will come of it."""
+    rows = Invocation.objects.filter(pk=row.pk, fence=row.fence, state__in=AT_BRIDGE)
+    if not rows.update(bridge_session=session):
+        return False
+    if row.state == State.OFFERED:
+        transitions.accepted(invocation_id=row.pk, fence=row.fence, session=session)
+    if run.state == "lost":
+        transitions.interrupt(invocation_id=row.pk, fence=row.fence, reason="run_lost")
+        return False
+    return True
+
+
+def _settle_unlisted(row: Invocation, *, journal: str) -> None:
+    if row.journal != journal:
+        transitions.interrupt(invocation_id=row.pk, fence=row.fence, reason="journal_lost")
+    elif row.state == State.OFFERED:
+        transitions.not_taken(invocation_id=row.pk, fence=row.fence)
+    else:
+        transitions.interrupt(invocation_id=row.pk, fence=row.fence, reason="run_lost")
+
+
+def _as_json(part: AgentOffer | Load) -> str:
+    return msgspec.json.encode(part).decode()

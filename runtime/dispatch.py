@@ -1,0 +1,14 @@
+"""Hands a composed invocation to its agent's bridge, and never waits for the answer."""
+
+import logging
+
+from gateway import invocations
+
+logger = logging.getLogger(__name__)
+
+
+def dispatch(*, invocation_id: int) -> bool:
+    """Offer the row to the live bridge, or park it. A second call for the same row changes nothing."""
+    is_offered = invocations.offer(invocation_id=invocation_id)
+    logger.info("dispatched", extra={"invocation": invocation_id, "offered": is_offered})
+    return is_offered
