@@ -28,6 +28,10 @@ class QuietWatcher:
 
     def ordered(self, order: Order) -> None: ...
 
+    def said(self, invocation: int, chunks: object) -> None: ...
+
+    def ended(self, invocation: int, ending: Ending) -> None: ...
+
     def tell(self, text: str) -> None:
         self.lines.append(text)
 

@@ -55,6 +55,10 @@ class Watcher(Protocol):
 
     def ordered(self, order: Start | Stop | Kill | Decide | Pause | Resume) -> None: ...
 
+    def said(self, invocation: int, chunks: Sequence[Packed]) -> None: ...
+
+    def ended(self, invocation: int, ending: Ending) -> None: ...
+
     def tell(self, text: str) -> None: ...
 
 
@@ -102,10 +106,12 @@ class Client:
 
     def spool(self, invocation: int, chunks: Sequence[Packed]) -> None:
         self._session.spool(invocation, chunks)
+        self._watcher.said(invocation, chunks)
         self._pump()
 
     def end(self, invocation: int, ending: Ending) -> None:
         self._session.end(invocation, ending)
+        self._watcher.ended(invocation, ending)
         self._pump()
 
     def freed(self, invocation: int) -> None:

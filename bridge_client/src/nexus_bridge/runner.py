@@ -5,20 +5,24 @@ One asyncio task per turn. Whatever happens in it, it ends with exactly one `end
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from nexus_bridge.adapters.base import Adapter, Profile
 from nexus_bridge.errors import BridgeError
+from nexus_bridge.events import Notice
+from nexus_bridge.files import Fetched
 from nexus_bridge.orders import Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Cleaner
 from nexus_bridge.pool import LiveCli, Pool, StartProcess
+from nexus_bridge.protocol import Prompt
 from nexus_bridge.settings import Agent, Limits
 from nexus_bridge.turn import AskLocally, Listener, Turn
 
 logger = logging.getLogger(__name__)
 
+FetchFiles = Callable[[Prompt], Awaitable[Fetched]]
 MakeAdapter = Callable[[Agent, Profile], Adapter]
 
 
@@ -41,6 +45,7 @@ class Runner:
         host: Host,
         make_adapter: MakeAdapter,
         start_process: StartProcess,
+        fetch_files: FetchFiles,
         cleaner: Callable[[], Cleaner],
         ask_locally: AskLocally,
         inherited: Mapping[str, str],
@@ -51,6 +56,7 @@ class Runner:
         self._host = host
         self._make_adapter = make_adapter
         self._start_process = start_process
+        self._fetch_files = fetch_files
         self._cleaner = cleaner
         self._ask_locally = ask_locally
         self._inherited = inherited
@@ -110,7 +116,11 @@ class Runner:
 
     async def _run(self, turn: Turn, *, cli_session: str | None) -> None:
         invocation = turn.prompt.invocation
+        fetched = Fetched()
         try:
+            fetched = await self._fetch_files(turn.prompt)
+            turn.files = fetched.files
+            turn.take([Notice(level="warning", text=sentence) for sentence in fetched.missing])
             await self._play(turn, cli_session=cli_session)
         except BridgeError as error:
             self._end(turn, Ending(outcome="failed", reason="spawn_failed", message=str(error)[:2_000]))
@@ -119,6 +129,7 @@ class Runner:
             logger.exception("turn broke", extra={"invocation": invocation})
             self._end(turn, Ending(outcome="failed", reason="bridge_error", message="The bridge made a mistake."))
         finally:
+            fetched.remove()
             await self._let_go(turn)
             del self._turns[invocation]
             self._host.freed(invocation)

@@ -1,0 +1,7 @@
+"""`python -m nexus_bridge` is `nexus-bridge`."""
+
+import sys
+
+from nexus_bridge.cli import main
+
+sys.exit(main())

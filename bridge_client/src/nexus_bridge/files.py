@@ -1,0 +1,77 @@
+"""The attachments of a prompt, fetched from the hub into a directory of their own for as long as the turn lasts."""
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nexus_bridge.errors import BridgeError
+from nexus_bridge.hub_http import fetch
+from nexus_bridge.protocol import Attachment, Prompt
+from nexus_bridge.settings import Hub
+
+MAX_FILES: Final = 20
+MAX_FILE_BYTES: Final = 50 * 1024 * 1024
+_PIECE_BYTES: Final = 64 * 1024
+
+
+class FileNotFetched(BridgeError):  # noqa: N818 - named for what happened
+    """An attachment did not come; the turn goes on without it and says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """`remove` after the turn. `missing` has a sentence for each file that did not come."""
+
+    directory: Path | None = None
+    files: Sequence[Path] = ()
+    missing: Sequence[str] = ()
+
+    def remove(self) -> None:
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+async def fetch_files(hub: Hub, prompt: Prompt) -> Fetched:
+    if not prompt.attachments:
+        return Fetched()
+    directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="nexus-bridge-"))
+    files: list[Path] = []
+    missing: list[str] = []
+    for number, attachment in enumerate(prompt.attachments):
+        if number >= MAX_FILES:
+            missing.append(f"{len(prompt.attachments) - MAX_FILES} more files are left out; {MAX_FILES} are the most.")
+            break
+        path = directory / f"{number + 1}-{_safe_name(attachment.name)}"
+        try:
+            await asyncio.to_thread(_fetch_one, hub, attachment, prompt.tools_token, path)
+        except BridgeError as error:
+            missing.append(f"{attachment.name} could not be fetched: {error}")
+        else:
+            files.append(path)
+    return Fetched(directory=directory, files=files, missing=missing)
+
+
+def _fetch_one(hub: Hub, attachment: Attachment, tools_token: str, path: Path) -> None:
+    digest = hashlib.sha256()
+    size = 0
+    with fetch(hub=hub, file=attachment.id, tools_token=tools_token) as answer, path.open("xb") as file:
+        while piece := answer.read(_PIECE_BYTES):
+            size += len(piece)
+            if size > MAX_FILE_BYTES:
+                raise FileNotFetched("it is larger than 50 MiB")
+            digest.update(piece)
+            file.write(piece)
+    if attachment.sha256 and digest.hexdigest() != attachment.sha256:
+        path.unlink()
+        raise FileNotFetched("it did not arrive whole")
+
+
+def _safe_name(name: str) -> str:
+    """A name from the chat as the last part of a path: no directory, no dot in front, nothing a shell would read."""
+    kept = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in name)
+    return kept.lstrip(".")[-80:] or "file"

@@ -1,0 +1,95 @@
+"""Plain HTTP requests to the hub: is it up, is the bridge token good, and the files of a turn.
+
+Only ever to the address in the configuration; redirects are not followed, answers are bounded.
+"""
+
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Final
+
+from nexus_bridge.client import connection_error, tls_context
+from nexus_bridge.errors import BridgeError, ConnectionFailed, CredentialsRefused
+from nexus_bridge.settings import Hub
+
+TIMEOUT_S: Final = 10.0
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the hub knows of this bridge token."""
+
+    bridge: str
+    owner: str
+    agents: tuple[str, ...]
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: object) -> None:
+        return None
+
+
+def check_health(*, hub: Hub) -> None:
+    """Raises ConnectionFailed unless the hub is up."""
+    with _answer(hub=hub, path="/healthz", token="") as answer:
+        answer.read(MAX_ANSWER_BYTES)
+
+
+def check_token(*, hub: Hub, token: str) -> Checked:
+    """Without connecting as a bridge, which would take over from one that runs."""
+    with _answer(hub=hub, path="/bridge/check", token=token) as answer:
+        try:
+            found = json.loads(answer.read(MAX_ANSWER_BYTES))
+            return Checked(
+                bridge=str(found["bridge"]),
+                owner=str(found["owner"]),
+                agents=tuple(str(one["slug"] if isinstance(one, dict) else one) for one in found["agents"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConnectionFailed(
+                f"{hub.http_url}/bridge/check answered something else; is it your Nexus?"
+            ) from error
+
+
+@contextmanager
+def fetch(*, hub: Hub, file: str, tools_token: str) -> Iterator[IO[bytes]]:
+    """A file of the running turn, as a stream."""
+    with _answer(hub=hub, path=f"/bridge/files/{urllib.parse.quote(file, safe='')}", token=tools_token) as answer:
+        yield answer
+
+
+@contextmanager
+def _answer(*, hub: Hub, path: str, token: str) -> Iterator[IO[bytes]]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"{hub.http_url}{path}", headers=headers)  # noqa: S310 - http(s) by construction
+    handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
+    if (context := tls_context(hub)) is not None:
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    else:
+        handlers.append(urllib.request.ProxyHandler({}))  # in clear, the token must not pass a proxy
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_S) as answer:
+            yield answer
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _refused(error.code, hub=hub, path=path) from error
+    except urllib.error.URLError as error:
+        cause = error.reason if isinstance(error.reason, Exception) else error
+        raise connection_error(cause, hub=hub) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise connection_error(error, hub=hub) from error
+
+
+def _refused(status: int, *, hub: Hub, path: str) -> BridgeError:
+    if status in {401, 403}:
+        return CredentialsRefused(
+            f"{hub.url} refuses this bridge token (HTTP {status}): it is unknown, revoked or expired; "
+            "get a new one from whoever runs your Nexus"
+        )
+    return ConnectionFailed(f"{hub.http_url}{path} answered HTTP {status}; is it your Nexus, and is it up?")
