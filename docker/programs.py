@@ -46,8 +46,8 @@ class Programs:
             "devchat": self.devchat,
             "gateway": self.gateway,
             "chat": lambda: self.command("chat"),
-            "composer": lambda: self.worker("composer", queues="compose,memory"),
-            "runtime": lambda: self.worker("runtime", queues="run"),
+            "composer": lambda: self.worker("composer", queues="compose,memory", processes_count=2),
+            "runtime": lambda: self.worker("runtime", queues="run", processes_count=1),
             "runtime_host": lambda: self.command("runtime_host", stop_round=_BRIDGE_ROUND),
             "sweep": lambda: self.command("sweep"),
             "mem0-api": self.mem0_api,
@@ -84,10 +84,19 @@ class Programs:
     def command(self, command: str, *, stop_round: int = _NEXUS_ROUND) -> Process:
         return self._nexus(command, ("manage.py", command), stop_round=stop_round)
 
-    def worker(self, name: str, *, queues: str) -> Process:
-        flags = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
+    def worker(self, name: str, *, queues: str, processes_count: int) -> Process:
+        """Composing waits for recall now and then, so it has two; dispatching waits for nothing."""
+        flags = (
+            "-c",
+            str(processes_count),
+            "-l",
+            "WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        )
         program = ("-m", "celery", "-A", "nexus_project", "worker", "-Q", queues, "-n", f"{name}@%h")
-        return self._nexus(name, (*program, "-c", "2", *flags))
+        return self._nexus(name, (*program, *flags))
 
     def bridge(self, *, name: str, config_path: Path) -> Process:
         """Starts when its configuration appears. It sees what a person's own terminal would give it."""
