@@ -70,9 +70,7 @@ def _start(supervisor: Supervisor, directory: Path) -> None:
         password=secrets.token_urlsafe(24),
         is_durable=False,
     )
-    valkey = Valkey(
-        directory=directory / "valkey", port=valkey_port, password=secrets.token_urlsafe(24)
-    )
+    valkey = Valkey(directory=directory / "valkey", port=valkey_port, password=secrets.token_urlsafe(24))
     wanted: list[Process] = []
     if "NEXUS_REDIS_URL" not in os.environ:
         wanted.append(valkey.process())
