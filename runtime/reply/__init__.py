@@ -1,9 +1,21 @@
 """From an invocation's chunks to the texts of its chat messages: pure, incremental, without clock or socket."""
 
-from runtime.reply.card import Spent, one_line
+from runtime.reply.card import Spent, one_line, sentence
 from runtime.reply.cleaning import clean
 from runtime.reply.fold import MAX_PARTS, Ending, Reply
 from runtime.reply.markup import Names, harmless
 from runtime.reply.splitting import PART_LIMIT, units
 
-__all__ = ["MAX_PARTS", "PART_LIMIT", "Ending", "Names", "Reply", "Spent", "clean", "harmless", "one_line", "units"]
+__all__ = [
+    "MAX_PARTS",
+    "PART_LIMIT",
+    "Ending",
+    "Names",
+    "Reply",
+    "Spent",
+    "clean",
+    "harmless",
+    "one_line",
+    "sentence",
+    "units",
+]

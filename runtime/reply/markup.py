@@ -26,9 +26,16 @@ _CODE_TOKEN: Final = re.compile(r"(?P<ticks>`{3,})|@(?P<name>[0-9A-Za-z._-]+)|(?
 _HELD: Final = re.compile(rf"[ \t]{{0,200}}(?:`+|@[0-9A-Za-z._-]{{0,{NAME_LIMIT}}}|!|[?&](?:m(?:sg?)?)?)?\Z")
 
 
+_INSIDE: Final = frozenset("_./-@")
+"""Before an @ these belong to an address or a path, as letters do: nobody is named there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Lower-case account names: those whose mention is broken, and those to whom a mention hands over."""
+    """Lower-case account names: those whose mention is broken, and those to whom a mention hands over.
+
+    A name in both is broken and still reported: where a chain has reached its limit, the room is told so.
+    """
 
     harmless: frozenset[str] = frozenset()
     handover: frozenset[str] = frozenset()
@@ -46,6 +53,7 @@ class Markup:
         self._is_quote = False
         self._is_code_span = False
         self._newlines = 2
+        self._before = ""
 
     def feed(self, text: str) -> str:
         self._held += text
@@ -135,6 +143,7 @@ class Markup:
             if self._is_line_start:
                 self._is_quote = text.lstrip().startswith(">")
             out = _TOKEN.sub(self._token, text)
+        self._before = text[-1]
         if out:
             self._is_line_start = False
             self._newlines = 0
@@ -149,6 +158,7 @@ class Markup:
         return "\n"
 
     def _begin_line(self) -> None:
+        self._before = ""
         self._is_line_start = True
         self._is_quote = False
         self._is_code_span = False
@@ -158,7 +168,9 @@ class Markup:
             self._is_code_span = not self._is_code_span
             return match["ticks"] if len(match["ticks"]) < 3 else "`"
         if match["name"]:
-            return self._mention(match["name"], is_code=self._is_code_span)
+            before = match.string[match.start() - 1] if match.start() else self._before
+            is_word = before.isalnum() or before in _INSIDE
+            return self._mention(match["name"], is_code=self._is_code_span, is_spoken=not is_word)
         if match["blank"]:
             return ""
         return match.group() + BREAK
@@ -169,15 +181,15 @@ class Markup:
             return BREAK.join(ticks[at : at + 2] for at in range(0, len(ticks), 2))
         if match["blank"]:
             return ""
-        return self._mention(match["name"], is_code=True)
+        return self._mention(match["name"], is_code=True, is_spoken=False)
 
-    def _mention(self, written: str, *, is_code: bool) -> str:
+    def _mention(self, written: str, *, is_code: bool, is_spoken: bool) -> str:
         name = written.rstrip("._-").lower()
+        is_asked = is_spoken and not is_code and not self._is_quote
+        if is_asked and name in self._names.handover and name not in self.mentions:
+            self.mentions = (*self.mentions, name)
         if name in EVERYBODY or (name in self._names.harmless and not is_code):
             return f"@{BREAK}{written}"
-        is_handover = name in self._names.handover and not is_code and not self._is_quote
-        if is_handover and name not in self.mentions:
-            self.mentions = (*self.mentions, name)
         return f"@{written}"
 
 

@@ -1,0 +1,72 @@
+"""A mention in an agent's finished reply asks the next agent: who may be asked, and where a chain stops."""
+
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db.models.functions import Now
+
+from gateway.invocations import open_invocation, tell, wording
+from gateway.models import Agent, BotAccount, Invocation, Message, NoticeKind, RoomMember
+from runtime.reply import Names
+
+PAIR_LIMIT: Final = 6
+PAIR_WINDOW: Final = timedelta(minutes=10)
+"""So often may one agent ask the same other one in that time, whatever the rooms: two agents that chat stop soon."""
+
+
+def names(*, agent_id: int, hop: int) -> Names:
+    """Whose mention hands over from this agent, and whose is broken. At the hop limit nobody's hands over."""
+    known = {name.lower(): pk for name, pk in BotAccount.objects.values_list("username", "agent_id")}
+    accepting = set(Agent.objects.filter(accepts_handover_from=agent_id, is_enabled=True).values_list("pk", flat=True))
+    handover = frozenset(name for name, pk in known.items() if pk in accepting and pk != agent_id)
+    is_last = hop >= settings.NEXUS_MAX_HOPS
+    return Names(harmless=frozenset(known) - (frozenset() if is_last else handover), handover=handover)
+
+
+def open_handovers(*, row: Invocation, message: Message, mentions: tuple[str, ...]) -> list[Invocation]:
+    """In the transaction that stores the reply: a row for each agent that its text hands over to."""
+    if not mentions:
+        return []
+    hop = row.hop + 1
+    if hop > settings.NEXUS_MAX_HOPS:
+        _say(row, wording.SENTENCES["chain_limit"].format(limit=settings.NEXUS_MAX_HOPS))
+        return []
+    opened = []
+    for agent in _addressed(row=row, mentions=mentions):
+        if _asked_often(writer_id=row.agent_id, agent=agent):
+            _say(row, f"{row.agent.slug} has asked {agent.slug} {PAIR_LIMIT} times in a short while, so I stop here.")
+            continue
+        new = open_invocation(
+            message=message,
+            room=row.room,
+            agent=agent,
+            root_asker=row.root_asker,
+            asker_agent=row.agent,
+            hop=hop,
+            thread=row.thread,
+        )
+        if new is not None:
+            opened.append(new)
+    return opened
+
+
+def _addressed(*, row: Invocation, mentions: tuple[str, ...]) -> list[Agent]:
+    """Members of the room that take hand-overs from the writer, in the order of their mention."""
+    in_room = RoomMember.objects.filter(room_id=row.room_id, agent__isnull=False).values("agent_id")
+    found = {
+        agent.bot_account.username.lower(): agent
+        for agent in Agent.objects.select_related("bot_account", "bridge", "owner").filter(
+            accepts_handover_from=row.agent_id, is_enabled=True, pk__in=in_room, bot_account__isnull=False
+        )
+    }
+    return [found[name] for name in mentions if name in found and found[name].pk != row.agent_id]
+
+
+def _asked_often(*, writer_id: int, agent: Agent) -> bool:
+    recent = Invocation.objects.filter(asker_agent_id=writer_id, agent=agent, opened_at__gt=Now() - PAIR_WINDOW)
+    return recent.count() >= PAIR_LIMIT
+
+
+def _say(row: Invocation, text: str) -> None:
+    tell(invocation=row, kind=NoticeKind.WARNING, text=text)

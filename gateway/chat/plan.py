@@ -1,0 +1,189 @@
+"""What the poster does next for one reply: decided from what was said, what stands in the chat, and the time."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.models import FINAL, State
+from runtime.reply import Ending, Reply
+
+CARD_AFTER_S: Final = 1.5
+"""A run that says nothing for this long shows that it is at work; most answers come sooner and need no card."""
+
+FINAL_PACE_S: Final = 1.0
+CHECKS: Final = 3
+"""How often a text that the chat shows otherwise is set right; then the chat changes it on purpose and wins."""
+
+LIVE_PACES: Final = ((30.0, 1.0), (120.0, 2.0))
+SLOW_PACE_S: Final = 4.0
+"""Each edit costs the chat server a write, a parse and a message to every member: a long run is shown less often."""
+
+CARD_TICK_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Part:
+    """One chat message of a reply. `digest` is of the text the chat holds as far as we know."""
+
+    number: int
+    chat_id: str
+    digest: str = ""
+    is_posted: bool = False
+    is_confirmed: bool = False
+    is_gone: bool = False
+    is_recorded: bool = False
+    is_stuck: bool = False
+    check_count: int = 0
+    revision: int = 0
+    text: str = ""
+    ts: int = 0
+    updated: int = 0
+
+    def holds(self, text: str) -> bool:
+        return self.is_posted and self.digest == digest(text)
+
+
+@dataclass(slots=True)
+class LiveReply:
+    """One unsettled invocation, as the poster knows it. Times are of the poster's clock."""
+
+    invocation_id: int
+    room_id: int
+    rid: str
+    thread: str
+    is_quiet: bool
+    chat_id_of: Callable[[int], str]
+    started_at: float
+    reply: Reply
+    state: str = State.RUNNING
+    ending: Ending | None = None
+    parts: list[Part] = field(default_factory=list)
+    last_seq: int = 0
+    has_said: bool = False
+    last_at: float = float("-inf")
+    _final: list[str] | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL and self.ending is not None
+
+    def part(self, number: int) -> Part:
+        while len(self.parts) <= number:
+            self.parts.append(Part(number=len(self.parts), chat_id=self.chat_id_of(len(self.parts))))
+        return self.parts[number]
+
+    def wanted(self) -> list[str]:
+        """The final texts; of a row that has ended only."""
+        if self._final is None:
+            if self.ending is None:
+                raise ValueError("the invocation has not ended")
+            self._final = self.reply.final(ending=self.ending)
+        return self._final
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    part: Part
+    text: str
+    is_said: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    part: Part
+    text: str
+    is_said: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Read the message back and compare."""
+
+    part: Part
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Everything stands in the chat: record it as said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do before `until`, or before something new is known."""
+
+    until: float | None = None
+
+
+Act = Send | Edit | Check | Remove | Settle | Rest
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def next_act(row: LiveReply, *, now: float, last_at: float) -> Act:
+    """`last_at` is when this account last wrote into the room."""
+    if row.is_final:
+        return _final_act(row, now=now, ready_at=last_at + FINAL_PACE_S)
+    if row.state != State.RUNNING or row.is_quiet:
+        return Rest()
+    if not row.reply.has_text:
+        return _card_act(row, now=now, last_at=last_at)
+    return _live_act(row, now=now, ready_at=last_at + _pace(now - row.started_at))
+
+
+def _final_act(row: LiveReply, *, now: float, ready_at: float) -> Act:
+    wanted = row.wanted()
+    for number, text in enumerate(wanted):
+        part = row.part(number)
+        if part.is_gone:
+            continue
+        if not part.is_posted:
+            return Send(part, text, is_said=True)
+        if not part.holds(text):
+            return Edit(part, text, is_said=True) if now >= ready_at else Rest(ready_at)
+        if not part.is_confirmed:
+            return Check(part, text)
+    for part in row.parts[len(wanted) :]:
+        if part.is_posted and not part.is_gone:
+            return Remove(part)
+    return Settle()
+
+
+def _card_act(row: LiveReply, *, now: float, last_at: float) -> Act:
+    part = row.part(0)
+    due_at = row.started_at + CARD_AFTER_S if not part.is_posted else last_at + FINAL_PACE_S
+    if part.is_gone:
+        return Rest()
+    if now < due_at:
+        return Rest(due_at)
+    card = row.reply.live(elapsed_s=now - row.started_at)[0]
+    if not part.is_posted:
+        return Send(part, card, is_said=False)
+    if not part.holds(card) and not part.is_stuck:
+        return Edit(part, card, is_said=False)
+    return Rest(now + CARD_TICK_S)
+
+
+def _live_act(row: LiveReply, *, now: float, ready_at: float) -> Act:
+    if row.has_said and now < ready_at:
+        return Rest(ready_at)
+    for number, text in enumerate(row.reply.live(elapsed_s=now - row.started_at)):
+        part = row.part(number)
+        if part.is_gone or part.is_stuck or part.holds(text):
+            continue
+        if part.is_posted:
+            return Edit(part, text, is_said=True)
+        return Send(part, text, is_said=True)
+    return Rest(now + CARD_TICK_S)
+
+
+def _pace(elapsed_s: float) -> float:
+    return next((pace for until, pace in LIVE_PACES if elapsed_s < until), SLOW_PACE_S)

@@ -1,0 +1,138 @@
+"""Carrying out what `plan` decided for a reply: the calls to the chat, and what is recorded of them."""
+
+import logging
+
+from gateway.chat import outbox
+from gateway.chat.desk import Desk
+from gateway.chat.outbox import PostedPart, SettledPart
+from gateway.chat.plan import CHECKS, Act, Check, Edit, LiveReply, Part, Remove, Send, digest
+from gateway.rocketchat.events import ChatMessage
+from gateway.rocketchat.rest import Posted, RefusedError
+
+logger = logging.getLogger(__name__)
+
+TAKEN_BACK = "✂"
+"""What is left of a card that we may not delete, when the run ended before its first word."""
+
+
+async def perform(*, desk: Desk, row: LiveReply, act: Act) -> bool:
+    """One call to the chat. True when something was written there."""
+    match act:
+        case Send(part=part, text=text):
+            posted = await desk.chat.send_message(rid=row.rid, rc_id=part.chat_id, text=text, thread=row.thread)
+            part.is_posted = True
+            _wrote(part, text=text, posted=posted)
+            row.has_said = row.has_said or act.is_said
+            return True
+        case Edit(part=part, text=text):
+            if await _edit(desk, row, part, text):
+                row.has_said = row.has_said or act.is_said
+            return True
+        case Check(part=part, text=text):
+            _compare(part, found=await desk.chat.get_message(rc_id=part.chat_id), text=text)
+            return False
+        case Remove(part=part):
+            await _remove(desk, row, part)
+            return True
+    return False
+
+
+async def record(*, desk: Desk, row: LiveReply) -> None:
+    """That a message exists must survive us: a restart may edit it and must not post it again. Edits need no record."""
+    fresh = [part for part in row.parts if (part.is_posted or part.is_gone) and not part.is_recorded]
+    if not fresh:
+        return
+    parts = [_posted(part) for part in fresh]
+    invocation_id, has_said = row.invocation_id, row.has_said
+    await desk.run(
+        lambda: outbox.record_parts(account=desk.account, invocation_id=invocation_id, parts=parts, has_said=has_said)
+    )
+    for part in fresh:
+        part.is_recorded = True
+
+
+async def settle(*, desk: Desk, row: LiveReply) -> None:
+    await record(desk=desk, row=row)
+    wanted = row.wanted()
+    standing = [part for part in row.parts[: len(wanted)] if part.is_confirmed and not part.is_gone]
+    parts = [
+        SettledPart(part.number, part.chat_id, part.digest, part.revision, part.text, part.ts, part.updated)
+        for part in standing
+    ]
+    # What people took away does not ask anybody.
+    mentions = row.reply.mentions if len(standing) == len(wanted) else ()
+    await desk.run(
+        lambda: outbox.settle(
+            account=desk.account, invocation_id=row.invocation_id, state=row.state, parts=parts, mentions=mentions
+        )
+    )
+
+
+async def give_up(*, desk: Desk, row: LiveReply, reason: str) -> None:
+    await desk.run(lambda: outbox.give_up_reply(account=desk.account, invocation_id=row.invocation_id, reason=reason))
+
+
+async def _edit(desk: Desk, row: LiveReply, part: Part, text: str) -> bool:
+    try:
+        posted = await desk.chat.update_message(rid=row.rid, rc_id=part.chat_id, text=text)
+    except RefusedError:
+        if await desk.chat.get_message(rc_id=part.chat_id) is None:
+            _gone(part)
+        elif row.is_final and part.is_stuck:
+            raise
+        elif row.is_final:
+            _post_anew(part, chat_id=row.chat_id_of(part.number + 1_000))
+        else:
+            part.is_stuck = True
+        return False
+    _wrote(part, text=text, posted=posted)
+    return True
+
+
+def _post_anew(part: Part, *, chat_id: str) -> None:
+    """This chat does not let us edit: the final text becomes a message of its own, under an id that is as fixed."""
+    part.chat_id = chat_id
+    part.is_posted = part.is_recorded = part.is_confirmed = False
+    part.digest = ""
+    part.is_stuck = True
+
+
+def _wrote(part: Part, *, text: str, posted: Posted) -> None:
+    part.digest = digest(text)
+    part.text = text
+    part.ts, part.updated = posted.ts or part.ts, posted.updated or part.updated
+    part.revision += 1
+    part.is_confirmed = False
+
+
+def _compare(part: Part, *, found: ChatMessage | None, text: str) -> None:
+    if found is None:
+        _gone(part)
+        return
+    part.check_count += 1
+    part.ts, part.updated = found.ts, found.updated
+    if found.text.rstrip() == text.rstrip() or part.check_count >= CHECKS:
+        part.is_confirmed = True
+        part.text = found.text
+        if found.text.rstrip() != text.rstrip():
+            logger.warning("chat keeps another text", extra={"chat_message": part.chat_id})
+    else:
+        part.digest = digest(found.text)
+
+
+def _gone(part: Part) -> None:
+    part.is_gone = True
+    part.is_recorded = False
+
+
+async def _remove(desk: Desk, row: LiveReply, part: Part) -> None:
+    try:
+        await desk.chat.delete_message(rid=row.rid, rc_id=part.chat_id)
+    except RefusedError:
+        if await desk.chat.get_message(rc_id=part.chat_id) is not None:
+            await desk.chat.update_message(rid=row.rid, rc_id=part.chat_id, text=TAKEN_BACK)
+    _gone(part)
+
+
+def _posted(part: Part) -> PostedPart:
+    return PostedPart(part.number, part.chat_id, part.digest, part.revision, part.is_gone)
