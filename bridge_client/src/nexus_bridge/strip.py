@@ -11,19 +11,24 @@ from typing import Final
 MAX_STRING: Final = 64 * 1024
 """An OSC or DCS that never ends hides no more than this; then text shows again."""
 
-_IGNORED = r"[\x00-\x08\x0b-\x17\x19\x1c-\x1f\x7f]"
+_IGNORED = r"\x00-\x08\x0b-\x17\x19\x1c-\x1f\x7f"
 """Controls that terminals carry out in the middle of a sequence, which goes on behind them; a line's end is not one."""
-_ESC = rf"\x1b{_IGNORED}{{0,63}}"
-_CSI = rf"(?:{_ESC}\[|\x9b)(?:[ -?]|{_IGNORED}){{0,255}}"
-_INTERMEDIATES = rf"(?:[ -/]|{_IGNORED}){{0,255}}"
+_ESC = rf"\x1b[{_IGNORED}]{{0,63}}"
+_PARAMETERS = rf"[ -?{_IGNORED}]{{0,255}}"
+_CSI = rf"(?:{_ESC}\[|\x9b){_PARAMETERS}"
+_INTERMEDIATES = rf"[ -/{_IGNORED}]{{0,255}}"
 _STRING = rf"(?:{_ESC}[\]PX^_]|[\x90\x98\x9d-\x9f])"
 _UNWANTED = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-_SURROGATE = r"[\ud800-\udfff]"
 
-_ANY: Final = re.compile(f"{_UNWANTED}|{_SURROGATE}")
+_ANY: Final = re.compile(rf"{_UNWANTED}|[\ud800-\udfff]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _ANY_STRING: Final = re.compile(_STRING)
 _TOKEN: Final = re.compile(
-    rf"({_STRING})|({_SURROGATE})|{_CSI}[@-~]|{_CSI}|{_ESC}[ -/]{_INTERMEDIATES}[0-~]?|{_ESC}[0-~]?|{_UNWANTED}"
+    # One set in front, so that clean text is skipped at the speed of a search; group 1 or 2 marks an opened string.
+    rf"{_UNWANTED}(?:"
+    r"(?<=\x1b)(?:\[[0-9;?]{0,40}[@-~]|"  # nearly all there ever is
+    rf"[{_IGNORED}]{{0,63}}(?:\[{_PARAMETERS}[@-~]?|[\]PX^_]()|[ -/]{_INTERMEDIATES}[0-~]?|[0-~])?)|"
+    rf"(?<=\x9b){_PARAMETERS}[@-~]?|(?<=[\x90\x98\x9d-\x9f])())?"
 )
 _OPEN_AT_END: Final = re.compile(rf"(?:{_CSI}|{_ESC}[ -/]{_INTERMEDIATES}|{_ESC})\Z")
 _MAX_OPEN: Final = 1 + 63 + 1 + 255
@@ -57,7 +62,7 @@ class TextStripper:
         """Append clean text up to the next opened string, and return where to go on."""
         opened = _first_string(text, position)
         end = opened[0] if opened else self._hold_back(text, position)
-        out.append(_TOKEN.sub(_replacement, text[position:end]))
+        out.append(_SURROGATE.sub("\ufffd", _TOKEN.sub("", text[position:end])))
         if not opened:
             return len(text)
         is_osc = text[opened[1] - 1] in "]\x9d"
@@ -117,13 +122,9 @@ def _first_string(text: str, position: int) -> tuple[int, int] | None:
     if _ANY_STRING.search(text, position) is None:
         return None
     for found in _TOKEN.finditer(text, position):
-        if found[1]:
+        if found.lastindex:
             return found.span()
     return None
-
-
-def _replacement(found: re.Match[str]) -> str:
-    return "\ufffd" if found[2] else ""
 
 
 def _c1_or_replacement(error: UnicodeError) -> tuple[str, int]:
