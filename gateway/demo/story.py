@@ -64,12 +64,12 @@ def talk(*, people: dict[str, Person], room_id: str, say: Say) -> None:
         say(f"  {name}: {text}")
 
 
-def ask(*, person: Person, room_id: str, slug: str, question: str, say: Say) -> Turn:
-    """Mention an agent and follow its answer into the room."""
+def ask(*, person: Person, watcher: Person, room_id: str, slug: str, question: str, say: Say) -> Turn:
+    """Mention an agent and follow its answer into the room; `watcher` reads often, so no rate limit may bind it."""
     asked_at = time.monotonic()
     message_id = person.say(room_id=room_id, text=f"@{slug} {question}")
     say(f"  {person.username}: @{slug} {question}")
-    turn = _follow(person=person, message_id=message_id, asked_at=asked_at, say=say)
+    turn = _follow(watcher=watcher, message_id=message_id, asked_at=asked_at, say=say)
     say(f"  @{slug} is done: first text after {turn.first_text_s:.2f} s, all after {turn.seconds:.2f} s")
     return turn
 
@@ -84,7 +84,7 @@ def check(*, turn: Turn) -> None:
         raise StoryFailedError("the reply is in the room but not in the team's messages")
 
 
-def _follow(*, person: Person, message_id: str, asked_at: float, say: Say) -> Turn:
+def _follow(*, watcher: Person, message_id: str, asked_at: float, say: Say) -> Turn:
     seen_state, shown, first_text_s, edits = "", "", 0.0, 0
     for _ in _looks(TURN_LIMIT_S):
         row = Invocation.objects.filter(message__rc_id=message_id).select_related("agent").order_by("-attempt").first()
@@ -94,7 +94,7 @@ def _follow(*, person: Person, message_id: str, asked_at: float, say: Say) -> Tu
         if row.state != seen_state:
             seen_state = row.state
             say(f"    +{seconds:5.2f} s  {_state_line(row)}")
-        text = _reply(person=person, row=row)
+        text = _reply(watcher=watcher, row=row)
         if text != shown:
             say(f"    +{seconds:5.2f} s  in the room: {_tail(text)}")
             shown, edits, first_text_s = text, edits + 1, first_text_s or seconds
@@ -109,9 +109,9 @@ def _state_line(row: Invocation) -> str:
     return str(row.state)
 
 
-def _reply(*, person: Person, row: Invocation) -> str:
+def _reply(*, watcher: Person, row: Invocation) -> str:
     parts = ReplyPart.objects.filter(invocation=row).order_by("part").values_list("chat_id", flat=True)
-    texts = (person.text_of(message_id=chat_id) for chat_id in parts)
+    texts = (watcher.text_of(message_id=chat_id) for chat_id in parts)
     return "\n".join(text for text in texts if text)
 
 
