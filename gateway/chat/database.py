@@ -28,8 +28,13 @@ class DatabaseThread:
 
     def close(self) -> None:
         """After the last step; its connection is closed in its own thread."""
-        self._pool.submit(connection.close)
+        self._pool.submit(_disconnect)
         self._pool.shutdown(wait=True)
+
+
+def _disconnect() -> None:
+    """Named here so that the connection is looked up in its own thread; each thread has another one."""
+    connection.close()
 
 
 def _guarded(step: Callable[[], T]) -> T:
