@@ -36,7 +36,12 @@ _client: "redis.Redis | None" = None
 def append(*, room_id: int, messages: Iterable[Message]) -> None:
     """New messages of a room, after commit. Best effort: whatever fails here is found out by `window`."""
     lines = [_line_at_hand(message) for message in messages]
-    _push(room_id=room_id, lines=[line for line in lines if line is not None])
+    append_lines(room_id=room_id, lines=[line for line in lines if line is not None])
+
+
+def append_lines(*, room_id: int, lines: Sequence[Line]) -> None:
+    """The same for lines that are at hand; one without text takes its message away. Best effort."""
+    _push(room_id=room_id, lines=lines)
 
 
 def update(*, message: Message) -> None:

@@ -23,6 +23,7 @@ SENTENCES: Final[dict[str, str]] = {
     "offer_unanswered": f"{{agent}}'s bridge is online but did not take the question. {RETRY}",
     "output_corrupt": f"The answer arrived damaged twice, so I show what is certain. {RETRY}",
     "output_lost": f"A part of the answer was lost on {{agent}}'s machine, so I show what is certain. {RETRY}",
+    "too_old": f"I see this question only now{{because}}, so I have not started by myself. {RETRY}",
     "chain_limit": "This chain of agents has reached its limit of {limit} hops, so it stops here.",
 }
 
@@ -48,6 +49,15 @@ def waiting(*, agent: str, until: datetime) -> str:
     return (
         f"{agent} is offline. Your question waits for its bridge until {at} and then expires; `!stop` takes it back."
     )
+
+
+def age(*, since: datetime, now: datetime) -> str:
+    minutes = max(1, int((now - since).total_seconds() // 60))
+    return f"it is {minutes} minutes old" if minutes < 120 else f"it is {minutes // 60} hours old"
+
+
+def absent(*, agent: str) -> str:
+    return f"{agent} is not in this room, so it does not hear this. Invite it and ask again."
 
 
 def questions(*, agent: str, owner: str, questions: list[tuple[str, str, str, str]], minutes: int) -> str:

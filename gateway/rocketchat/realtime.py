@@ -201,7 +201,7 @@ class Conversation:
                 return []
         if kind is None and "server_id" in frame:
             return []
-        return [Skipped("server_says_error" if kind == "error" else "unknown_msg", frame)]
+        return [Skipped("server_says_error" if kind == "error" else "unknown_msg")]
 
     def _progress(self, kind: str, frame: Document) -> list[Event]:
         if kind == "failed":

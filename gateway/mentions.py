@@ -1,0 +1,99 @@
+"""Who is addressed by a message? Pure rules: prose without code and quotes, and whom it names."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, Protocol
+
+# Rocket.Chat's fences: three backticks at the start of a line, closed on a line of their own; unclosed ones are prose.
+_FENCE: Final = re.compile(r"^[ \t]*```[^`\n]*\n.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+_CODE: Final = re.compile(r"(`+)[^`\n]+\1")
+_QUOTE: Final = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
+_LINK: Final = re.compile(r"https?://\S+")
+# The signs a username may hold; those at its end may belong to the sentence: "ask @bob." means bob.
+_NAME: Final = re.compile(r"(?<![0-9A-Za-z_@./\-])@([0-9A-Za-z](?:[0-9A-Za-z]|[-_.]+(?=[0-9A-Za-z]))*)")
+
+
+class Spoken(Protocol):
+    """What the rules need to know of a message; `mentions` are the user ids that the chat itself found."""
+
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def mentions(self) -> tuple[str, ...]: ...
+    @property
+    def system_type(self) -> str: ...
+    @property
+    def is_by_program(self) -> bool: ...
+    @property
+    def is_ephemeral(self) -> bool: ...
+    @property
+    def is_encrypted(self) -> bool: ...
+    @property
+    def is_imported(self) -> bool: ...
+
+
+def may_ask(message: Spoken, *, programs: Collection[str]) -> bool:
+    """Whether a message can address an agent at all: said by a person, now and in plain words."""
+    return not (
+        message.system_type
+        or message.is_by_program
+        or message.is_ephemeral
+        or message.is_encrypted
+        or message.is_imported
+        or message.user_id in programs
+    )
+
+
+def mentioned(message: Spoken, *, usernames: Mapping[str, str]) -> tuple[str, ...]:
+    """User ids out of `usernames` (id → username) that the chat found and that stand in prose, in the chat's order."""
+    named = [user_id for user_id in message.mentions if user_id in usernames]
+    if not named:
+        return ()
+    said = {name.lower() for name in names_in(message.text)}
+    return tuple(user_id for user_id in named if usernames[user_id].lower() in said)
+
+
+def addressed(
+    message: Spoken,
+    *,
+    agents: Mapping[str, int],
+    usernames: Mapping[str, str],
+    direct: int | None = None,
+    thread_owner: int | None = None,
+) -> tuple[int, ...]:
+    """Agents that a message of a person asks.
+
+    Mentions win. Without any, the only agent of a direct room is meant; and in a thread that belongs to an agent, that
+    one, unless the message turns to somebody else.
+    """
+    named = mentioned(message, usernames=usernames)
+    if named:
+        return tuple(dict.fromkeys(agents[user_id] for user_id in named if user_id in agents))
+    if direct is not None:
+        return (direct,)
+    if thread_owner is not None and not message.mentions:
+        return (thread_owner,)
+    return ()
+
+
+def handovers(*, text: str, agents: Iterable[tuple[str, int]]) -> list[int]:
+    """Agents (username, id) that an agent's own text mentions in prose, each once, in the order of the text."""
+    ids = {username.lower(): agent_id for username, agent_id in agents}
+    found = (ids[name.lower()] for name in names_in(text) if name.lower() in ids)
+    return list(dict.fromkeys(found))
+
+
+def names_in(text: str) -> list[str]:
+    """Every @name of the prose, without the @."""
+    return _NAME.findall(prose(text)) if "@" in text else []
+
+
+def prose(text: str) -> str:
+    """The text without code, quoted lines and links."""
+    if "`" in text:
+        text = _CODE.sub(" ", _FENCE.sub(" ", text))
+    if ">" in text:
+        text = _QUOTE.sub(" ", text)
+    return _LINK.sub(" ", text) if "://" in text else text
