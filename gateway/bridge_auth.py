@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from gateway.models import Bridge
+from gateway.models import Bridge, Invocation, State, ToolToken
 from nexus_bridge import tokens
 
 REFUSAL: Final = "This bridge token is not valid. Ask the owner of the host for a new one: manage.py create_bridge."
@@ -91,3 +91,20 @@ class FailureLimit:
         self._failures.move_to_end(address)
         if len(self._failures) > MAX_ADDRESSES:
             self._failures.popitem(last=False)
+
+
+def find_run(*, tools_token: str) -> Invocation | None:
+    """The one running turn of the CLI session that this tools token was made for."""
+    if not tokens.is_well_formed(tools_token, kind=tokens.TOOLS):
+        return None
+    found = ToolToken.objects.filter(
+        digest=digest_of(tools_token), expires_at__gt=Now(), bridge__revoked_at=None
+    ).first()
+    if found is None:
+        return None
+    return (
+        Invocation.objects.select_related("agent", "room", "root_asker")
+        .filter(agent_id=found.agent_id, session_key=found.session_key, state=State.RUNNING)
+        .filter(agent__bridge_id=found.bridge_id)
+        .first()
+    )

@@ -3,4 +3,15 @@
 from django.contrib import admin
 from django.urls import path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from gateway import bridge_http, downloads, health
+
+urlpatterns = [
+    path("healthz", health.healthz),
+    path("metrics", health.metrics),
+    path("bridge/check", bridge_http.check),
+    path("bridge/files/", bridge_http.send_file),
+    path("bridge/files/<int:file_id>", bridge_http.fetch_file),
+    path("client/", downloads.listing),
+    path("client/<str:name>", downloads.wheel),
+    path("admin/", admin.site.urls),
+]

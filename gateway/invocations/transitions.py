@@ -73,12 +73,23 @@ def _offer(*, invocation_id: int) -> bool:
         journal=Subquery(bridge.values("journal")[:1]),
     )
     if not moved:
-        park(invocation_id=invocation_id)
+        _park_or_fail(invocation_id=invocation_id)
         return False
     bridge_id = Invocation.objects.values_list("agent__bridge_id", flat=True).get(pk=invocation_id)
     if bridge_id is not None:
         nudges.hub(bridge_id=bridge_id)
     return True
+
+
+def _park_or_fail(*, invocation_id: int) -> None:
+    """Waiting makes sense for a bridge that may come back only."""
+    agent = Agent.objects.select_related("bridge").get(invocations=invocation_id)
+    if not agent.is_enabled:
+        fail_unsent(invocation_id=invocation_id, reason="agent_disabled")
+    elif agent.bridge is not None and agent.bridge.revoked_at is not None:
+        fail_unsent(invocation_id=invocation_id, reason="bridge_revoked")
+    else:
+        park(invocation_id=invocation_id)
 
 
 def accepted(*, invocation_id: int, fence: int, session: str) -> bool:

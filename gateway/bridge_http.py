@@ -1,0 +1,88 @@
+"""What bridges ask over HTTP: is my token good, and the files of a running turn, both ways."""
+
+from datetime import timedelta
+from typing import Final
+from urllib.parse import quote
+
+from django.db.models.functions import Now
+from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+from gateway import bridge_auth, files
+from gateway.bridge_auth import REFUSAL, FailureLimit, bearer_of
+from gateway.models import Agent, Bridge, File, Invocation
+
+FILE_KEPT_S: Final = 30 * 86_400
+TOOLS_REFUSAL: Final = "This tools token belongs to no running turn."
+
+_failures = FailureLimit()
+
+
+@require_GET
+def check(request: HttpRequest) -> JsonResponse:
+    """Tells a bridge token's owner what the hub knows of it, without connecting."""
+    address = str(request.META.get("REMOTE_ADDR"))
+    if _failures.is_over(address=address):
+        return error(429, "rate_limited", "Too many refused bridge tokens from this address; wait a minute.")
+    token = bearer_of(request.headers.get("Authorization"))
+    identity = bridge_auth.find_bridge(token=token) if token and not request.GET else None
+    if identity is None:
+        _failures.failed(address=address)
+        return error(401, "bad_token", REFUSAL)
+    bridge = Bridge.objects.select_related("owner").get(pk=identity.bridge_id)
+    agents = Agent.objects.filter(bridge=bridge).order_by("slug").values("slug", "cli_kind", "is_enabled")
+    return JsonResponse(
+        {
+            "bridge": bridge.name,
+            "owner": bridge.owner.username if bridge.owner is not None else "",
+            "agents": list(agents),
+            "is_online": Bridge.objects.filter(pk=bridge.pk, lease_until__gt=Now()).exists(),
+        }
+    )
+
+
+@require_GET
+def fetch_file(request: HttpRequest, file_id: int) -> HttpResponse | FileResponse:
+    """A file of the room in which the turn runs. Whatever else exists is not there for this turn."""
+    run = _run_of(request)
+    if run is None:
+        return error(401, "bad_token", TOOLS_REFUSAL)
+    file = File.objects.filter(pk=file_id, message__room_id=run.room_id, expires_at__gt=Now()).first()
+    path = files.path_of(sha256=file.sha256) if file is not None else None
+    if file is None or path is None or not path.is_file():
+        return error(404, "no_such_file", "The file is gone, or not of this room.")
+    response = FileResponse(path.open("rb"), content_type="application/octet-stream")
+    response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(file.name, safe='')}"
+    return response
+
+
+@csrf_exempt
+@require_POST
+def send_file(request: HttpRequest) -> JsonResponse:
+    """A file that the turn made; its id goes into the run's `file` event."""
+    if _run_of(request) is None:
+        return error(401, "bad_token", TOOLS_REFUSAL)
+    name = request.headers.get("X-File-Name", "file").replace("/", "_").replace("\0", "")[:300] or "file"
+    try:
+        sha256, size = files.keep(request)
+    except files.TooLargeError:
+        return error(413, "too_large", f"A file may have {files.MAX_BYTES // 1024 // 1024} MiB.")
+    file = File.objects.create(
+        sha256=sha256,
+        name=name,
+        size=size,
+        content_type=request.headers.get("Content-Type", "")[:200],
+        expires_at=Now() + timedelta(seconds=FILE_KEPT_S),
+    )
+    return JsonResponse({"id": str(file.pk), "size": size, "sha256": sha256}, status=201)
+
+
+def error(status: int, code: str, message: str) -> JsonResponse:
+    """The form every HTTP error of the gateway has."""
+    return JsonResponse({"error": {"code": code, "message": message}}, status=status)
+
+
+def _run_of(request: HttpRequest) -> Invocation | None:
+    token = bearer_of(request.headers.get("Authorization"))
+    return bridge_auth.find_run(tools_token=token) if token else None

@@ -1,0 +1,61 @@
+"""What a developer does on his laptop: the configuration file, and the lines that install and start the bridge."""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from nexus_bridge import __version__
+
+CONFIG_PATH: Final = "~/.config/nexus-bridge/bridge.toml"
+WORKDIR: Final = "~/nexus-work"
+WHEEL: Final = f"nexus_bridge-{__version__}-py3-none-any.whl"
+
+
+def config_text(
+    *,
+    hub: str,
+    token: str,
+    slug: str,
+    cli: str,
+    command: Sequence[str] = (),
+    workdir: str = WORKDIR,
+    journal: str = "",
+) -> str:
+    """bridge.toml for one agent; TOML reads JSON's strings and lists of strings as its own."""
+    return "".join([head(hub=hub, token=token, journal=journal), agent_section(slug, cli, command, workdir)])
+
+
+def head(*, hub: str, token: str, journal: str = "") -> str:
+    address = hub.replace("http", "ws", 1) if hub.startswith("http") else hub
+    lines = [f"hub = {json.dumps(address)}", f"token = {json.dumps(token)}"]
+    if journal:
+        lines.append(f"journal = {json.dumps(journal)}")
+    return "\n".join(lines) + "\n"
+
+
+def agent_section(slug: str, cli: str, command: Sequence[str], workdir: str, *, parallel: int = 1) -> str:
+    lines = ["", "[[agent]]", f"slug = {json.dumps(slug)}", f"cli = {json.dumps(cli)}"]
+    if command:
+        lines.append(f"command = {json.dumps(list(command))}")
+    lines.append(f"workdir = {json.dumps(workdir)}")
+    if parallel > 1:
+        lines.append(f"parallel = {parallel}")
+    return "\n".join(lines) + "\n"
+
+
+def instructions(*, hub: str, token: str, slug: str, cli: str) -> str:
+    """The exact lines to run on the laptop; the token stands in them, once."""
+    body = config_text(hub=hub, token=token, slug=slug, cli=cli)
+    return f"""\
+# On the laptop of {slug}'s owner (Python 3.11 or newer):
+python3 -m venv ~/.nexus-bridge
+~/.nexus-bridge/bin/pip install {hub}/client/{WHEEL}
+mkdir -p ~/.config/nexus-bridge {WORKDIR}
+(umask 077; cat > {CONFIG_PATH} <<'TOML'
+{body}TOML
+)
+~/.nexus-bridge/bin/nexus-bridge check
+~/.nexus-bridge/bin/nexus-bridge run
+
+# `workdir` is where the CLI works: change it to your project before `run`.
+"""

@@ -1,0 +1,47 @@
+"""Files of messages and replies on the host's disk, each under its own SHA-256."""
+
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from django.conf import settings
+
+MAX_BYTES: Final = 25 * 1024 * 1024
+_STEP_BYTES: Final = 64 * 1024
+_SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
+
+
+class TooLargeError(Exception):
+    """More than MAX_BYTES; nothing was kept."""
+
+
+def path_of(*, sha256: str) -> Path:
+    """Where a file with this digest lies, whether or not it is there."""
+    if not _SHA256.match(sha256):
+        raise ValueError("not a SHA-256")
+    return Path(settings.NEXUS_STATE_DIR) / "files" / sha256[:2] / sha256
+
+
+def keep(stream: BinaryIO) -> tuple[str, int]:
+    """Store what the stream holds; returns digest and size. The same content is stored once."""
+    folder = Path(settings.NEXUS_STATE_DIR) / "files"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    coming = folder / f"coming-{secrets.token_hex(8)}"
+    digest, size = hashlib.sha256(), 0
+    try:
+        with os.fdopen(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            while step := stream.read(_STEP_BYTES):
+                size += len(step)
+                if size > MAX_BYTES:
+                    raise TooLargeError
+                digest.update(step)
+                out.write(step)
+        path = path_of(sha256=digest.hexdigest())
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        coming.replace(path)
+    finally:
+        coming.unlink(missing_ok=True)
+    return digest.hexdigest(), size
