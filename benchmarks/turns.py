@@ -1,0 +1,203 @@
+"""H1 to H4, M1, M2: what Nexus adds to a turn, as a room and a bridge see it; memory and work of its processes.
+
+The whole embedded stack runs; the chat is the devchat, heard by an ear of our own on the same event; the bridge answers at
+once. So a figure is Nexus's own time: from the event in the chat to the prompt frame at the bridge, and from the first
+chunk at the bridge to the text in the chat less the chat's own time for a post.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from benchmarks.figures import Figure, median, ms, percentile
+from benchmarks.peers import BenchBridge, Ear, cpu_seconds, pss_mib
+from benchmarks.world import World, fill_room, running
+from nexus_bridge import protocol
+
+IDS = ("H1", "H2", "H3", "H4", "M1", "M2")
+ROOMS, AGENTS = 50, 2
+HISTORY = 10_000
+IDLE_TURNS = 60
+STREAM_S, CHUNKS_PER_S = 20, 20
+BURST = 400
+STEADY_S, TURNS_PER_S = 10, 20
+
+
+def measure() -> Iterator[Figure]:
+    with running(rooms=ROOMS, agents=AGENTS) as world:
+        time.sleep(5)
+        idle_mib = pss_mib(world.nexus_pids)
+        fill_room(room_id=world.rooms[0], count=HISTORY)
+        yield from asyncio.run(_Run(world).all(idle_mib))
+
+
+class _Run:
+    """One run over a world; the bridges are shared by all its measurements."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.bridges: list[BenchBridge] = []
+        self.ear: Ear
+        self.streaming: set[int] = set()
+        self.first_chunk_at: dict[int, float] = {}
+        self.stream = False
+
+    async def all(self, idle_mib: float) -> list[Figure]:
+        asker = self.world.asker
+        async with Ear(url=self.world.stack.chat_url, token=asker.session.headers["X-Auth-Token"]) as self.ear:
+            for slug, token in self.world.tokens.items():
+                bridge = BenchBridge(url=self.world.stack.hub_url, token=token, slug=slug, on_prompt=self._on_prompt)
+                self.bridges.append(await bridge.__aenter__())
+            await self._wait_members()
+            try:
+                return [
+                    *await self._idle(),
+                    *await self._burst(),
+                    *await self._steady(),
+                    *await self._under_streams(idle_mib),
+                ]
+            finally:
+                for bridge in self.bridges:
+                    await bridge.__aexit__()
+
+    async def _on_prompt(self, bridge: BenchBridge, prompt: protocol.Prompt) -> None:
+        marker = prompt.prompt.rpartition("turn-")[2].split()[0]
+        self.first_chunk_at[int(marker)] = time.perf_counter()
+        if self.stream and int(marker) < ROOMS:
+            await bridge.answer(prompt, payloads=["word "] * (STREAM_S * CHUNKS_PER_S), pause_s=1 / CHUNKS_PER_S)
+        else:
+            await bridge.answer(prompt, payloads=[f"answer-{marker} to what was asked"])
+
+    async def _ask(self, number: int, *, room: int, agent: int = 0) -> float:
+        """Seconds from the event in the chat to the prompt at the bridge."""
+        slug = self.bridges[agent].slug
+        text = f"@{slug} why does the deploy of orders fail turn-{number} "
+        heard = asyncio.create_task(self.ear.hear(lambda message: f"turn-{number} " in message["msg"] + " "))
+        await asyncio.to_thread(self.world.asker.say, room_id=self.world.rooms[room], text=text)
+        asked_at = await heard
+        return await self._prompt_at(number) - asked_at
+
+    async def _prompt_at(self, number: int, *, timeout_s: float = 60.0) -> float:
+        deadline = time.perf_counter() + timeout_s
+        while number not in self.first_chunk_at:
+            if time.perf_counter() > deadline:
+                raise TimeoutError(f"turn {number} reached no bridge")
+            await asyncio.sleep(0.001)
+        return self.first_chunk_at[number]
+
+    async def _wait_members(self) -> None:
+        """Until Nexus knows its rooms: a first mention in each is answered."""
+        for room in range(ROOMS):
+            await self._ask(900_000 + room, room=room, agent=room % AGENTS)
+        await asyncio.sleep(2)
+
+    async def _idle(self) -> list[Figure]:
+        waits, posts = [], []
+        for number in range(100_000, 100_000 + IDLE_TURNS):
+            answered = asyncio.create_task(
+                self.ear.hear(lambda message, n=number: message["msg"].startswith(f"answer-{n}"))
+            )
+            waits.append(await self._ask(number, room=0))
+            posts.append(await answered - self.first_chunk_at[number])
+            await asyncio.sleep(0.15)
+        own = median([await self._chat_own_s(number) for number in range(20)])
+        p50, p99 = median(waits), percentile(waits, 0.99)
+        post = median(posts) - own
+        return [
+            Figure(
+                id="H1",
+                what=f"chat event to prompt frame, idle, {HISTORY} messages, p50 / p99",
+                value=f"{ms(p50)} / {ms(p99)}",
+                goal="15 / 25 ms (must 25 / 60)",
+                is_met=p50 <= 0.015 and p99 <= 0.025,
+                note=f"must {'holds' if p50 <= 0.025 and p99 <= 0.06 else 'MISSED'}; n={len(waits)}",
+            ),
+            Figure(
+                id="H3",
+                what="first chunk at the bridge to text in chat, less the chat's own, p50",
+                value=ms(post),
+                goal="10 ms (must 15)",
+                is_met=post <= 0.010,
+                note=f"must {'holds' if post <= 0.015 else 'MISSED'}; with the chat's own {ms(own)}: {ms(median(posts))}",
+            ),
+        ]
+
+    async def _chat_own_s(self, number: int) -> float:
+        """From a post's REST call to its event at another connection, with nothing of Nexus between."""
+        text = f"own-{number}-{time.time()}"
+        heard = asyncio.create_task(self.ear.hear(lambda message: message["msg"] == text))
+        started_at = time.perf_counter()
+        await asyncio.to_thread(self.world.asker.say, room_id=self.world.rooms[1], text=text)
+        return await heard - started_at
+
+    async def _burst(self) -> list[Figure]:
+        waits = await self._at_once(range(200_000, 200_050))
+        started_at = time.perf_counter()
+        numbers = range(210_000, 210_000 + BURST)
+        await self._at_once(numbers)
+        rate = BURST / (max(self.first_chunk_at[number] for number in numbers) - started_at)
+        p99 = percentile(waits, 0.99)
+        return [
+            Figure(
+                id="H4",
+                what="50 mentions in 50 rooms at once to prompts, p99; drain of 400",
+                value=f"{ms(p99)}; {rate:.0f}/s",
+                goal="380 ms; 150/s",
+                is_met=p99 <= 0.380 and rate >= 150,
+                note="from the chat's event of each mention; the drain includes posting the 400 mentions",
+            )
+        ]
+
+    async def _at_once(self, numbers: range) -> list[float]:
+        asks = [self._ask(number, room=index % ROOMS, agent=index % AGENTS) for index, number in enumerate(numbers)]
+        return await asyncio.gather(*asks)
+
+    async def _steady(self) -> list[Figure]:
+        """CPU per turn at a steady rate, workers' and chat's included."""
+        await asyncio.sleep(3)
+        before, started_at = cpu_seconds(self.world.nexus_pids), time.perf_counter()
+        asks = []
+        for index in range(STEADY_S * TURNS_PER_S):
+            asks.append(asyncio.create_task(self._ask(300_000 + index, room=index % ROOMS, agent=index % AGENTS)))
+            await asyncio.sleep(max(0.0, started_at + (index + 1) / TURNS_PER_S - time.perf_counter()))
+        await asyncio.gather(*asks)
+        await asyncio.sleep(2)
+        used = (cpu_seconds(self.world.nexus_pids) - before) / len(asks)
+        return [
+            Figure(
+                id="M2",
+                what=f"CPU of all Nexus processes per turn at {TURNS_PER_S} turns/s",
+                value=ms(used),
+                goal="25 ms",
+                is_met=used <= 0.025,
+            )
+        ]
+
+    async def _under_streams(self, idle_mib: float) -> list[Figure]:
+        """50 rooms stream while one new mention comes each second; memory with 20 agents' worth of streams and more."""
+        self.stream = True
+        self.first_chunk_at = {key: at for key, at in self.first_chunk_at.items() if key >= ROOMS}
+        await self._at_once(range(ROOMS))
+        waits = []
+        for number in range(400_000, 400_000 + STREAM_S - 3):
+            waits.append(await self._ask(number, room=number % ROOMS, agent=1 - number % AGENTS))
+            await asyncio.sleep(1)
+        busy_mib = pss_mib(self.world.nexus_pids)
+        p99 = percentile(waits, 0.99)
+        return [
+            Figure(
+                id="H2",
+                what="the same while 50 rooms stream 20 chunks/s each, p99",
+                value=ms(p99),
+                goal="250 ms",
+                is_met=p99 <= 0.250,
+                note=f"p50 {ms(median(waits))}, n={len(waits)}",
+            ),
+            Figure(
+                id="M1",
+                what="PSS of all Nexus processes, idle / with 50 rooms streaming",
+                value=f"{idle_mib:.0f} / {busy_mib:.0f} MiB",
+                goal="600 / 900 MB",
+                is_met=idle_mib <= 572 and busy_mib <= 858,
+            ),
+        ]
