@@ -105,8 +105,7 @@ class Journal:
         return known[0] if known else None
 
     def chunks(self, *, invocation: int, first: int, last: int) -> Iterator[Chunk]:
-        """Chunks from disk, also acked ones, of a run whose end is not acked."""
-        self.flush()
+        """Chunks from disk, also acked ones, of a run whose end is not acked. `flush` before. Raises JournalError."""
         for raw in _lines(self._path):
             match records.parse(raw):
                 case Record(tag=Tag.CHUNK, first=of, second=seq, word=kind, body=body) if (
@@ -205,9 +204,11 @@ class Journal:
         try:
             self._write_compacted(fresh)
             fresh.replace(self._path)
-            sync_directory(self._directory)
+            self._sync_directory()
         except OSError as error:
             raise _write_error(self._path, error) from error
+        except JournalRefused as error:
+            raise JournalWriteError(str(error)) from error
         self._reopen()
         self._compact_at = max(COMPACT_BYTES, 2 * self._size)
 
@@ -249,6 +250,10 @@ class Journal:
         if self._durable:
             os.fsync(self._file)
 
+    def _sync_directory(self) -> None:
+        if self._durable:
+            sync_directory(self._directory)
+
     def _reopen(self) -> None:
         if self._file >= 0:
             os.close(self._file)
@@ -266,7 +271,8 @@ class Journal:
                         first=invocation,
                     ) if invocation in self.runs:
                         write_all(file, raw + b"\n")
-            os.fsync(file)
+            if self._durable:
+                os.fsync(file)
         finally:
             os.close(file)
 
@@ -289,7 +295,7 @@ class Journal:
         if not self._size:
             self.id = secrets.token_hex(16)
             self._append(_head(self.id), durable=True)
-            sync_directory(self._directory)
+            self._sync_directory()
             return
         lines = _lines(self._path)
         self._read_head(next(lines))

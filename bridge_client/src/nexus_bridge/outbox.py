@@ -1,10 +1,10 @@
 """What of all runs' output goes over the connection next: in seq order per run, in turns between runs, in a window."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from nexus_bridge.protocol import MAX_CHUNKS_BYTES, Chunk, Chunks, End, Frame
-from nexus_bridge.spool import Run
+from nexus_bridge.spool import MAX_FRAME_CHUNKS, Run
 
 FRAME_HEAD_BYTES: Final = 256
 """What a `chunks` frame holds beside its chunks, generously."""
@@ -13,8 +13,9 @@ FRAME_HEAD_BYTES: Final = 256
 class Outbox:
     """Knows of one connection what is in flight on it. `window_bytes` may be set by the hub's welcome."""
 
-    def __init__(self, *, window_bytes: int) -> None:
+    def __init__(self, *, window_bytes: int, max_frame_chunks: int = MAX_FRAME_CHUNKS) -> None:
         self.window_bytes = window_bytes
+        self._max_frame_chunks = max_frame_chunks
         self._in_flight = 0
         self._ready: dict[int, Run] = {}
 
@@ -45,7 +46,7 @@ class Outbox:
         self._in_flight += run.sent_bytes - before
         return is_known
 
-    def go_back(self, run: Run, *, seq: int, older: Iterable[Chunk]) -> None:
+    def go_back(self, run: Run, *, seq: int, older: Sequence[Chunk]) -> None:
         self._in_flight -= run.sent_bytes
         run.go_back(seq=seq, older=older)
         self.push(run)
@@ -56,7 +57,7 @@ class Outbox:
 
     def _next(self, run: Run) -> Chunks | End | None:
         before = run.sent_bytes
-        chunks = run.take(room=MAX_CHUNKS_BYTES - FRAME_HEAD_BYTES)
+        chunks = run.take(room=MAX_CHUNKS_BYTES - FRAME_HEAD_BYTES, most=self._max_frame_chunks)
         if chunks:
             self._in_flight += run.sent_bytes - before
             return Chunks(invocation=run.invocation, fence=run.fence, chunks=chunks)

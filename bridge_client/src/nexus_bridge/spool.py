@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -10,6 +10,12 @@ from nexus_bridge.protocol import Chunk, ChunkKind, End, OpenRun
 
 CHUNK_OVERHEAD_BYTES: Final = 64
 """What a chunk costs in a frame beside its payload: keys, quotes, seq, the longest kind."""
+
+MAX_FRAME_CHUNKS: Final = 512
+"""The protocol's limit for one frame."""
+
+Sized = tuple[Chunk, int]
+"""A chunk and what it takes in a frame."""
 
 State = Literal["accepted", "running", "ended", "lost"]
 
@@ -35,8 +41,8 @@ class Run:
     is_end_sent: bool = False
     is_lost: bool = False
     is_spooled: bool = True
-    sent: deque[Chunk] = field(default_factory=deque)
-    unsent: deque[Chunk] = field(default_factory=deque)
+    sent: deque[Sized] = field(default_factory=deque)
+    unsent: deque[Sized] = field(default_factory=deque)
     _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     @property
@@ -68,34 +74,36 @@ class Run:
         """Take the next seq; from here on the chunk's bytes are fixed."""
         self.last_seq += 1
         chunk = Chunk(seq=self.last_seq, kind=kind, payload=payload)
-        self._digest.update(payload.encode())
-        self.unsent.append(chunk)
-        self.unacked_bytes += wire_bytes(payload)
+        encoded = payload.encode()
+        self._digest.update(encoded)
+        size = len(encoded) + payload.count('"') + payload.count("\\") + CHUNK_OVERHEAD_BYTES
+        self.unsent.append((chunk, size))
+        self.unacked_bytes += size
         return chunk
 
-    def take(self, *, room: int) -> list[Chunk]:
+    def take(self, *, room: int, most: int = MAX_FRAME_CHUNKS) -> list[Chunk]:
         """The next chunks to send that fit into `room` bytes of a frame; they count as sent."""
         taken: list[Chunk] = []
-        while self.unsent and len(taken) < 512:  # the protocol's limit for one frame
-            size = wire_bytes(self.unsent[0].payload)
-            if size > room:
+        while self.unsent and len(taken) < most:
+            chunk, size = self.unsent[0]
+            if size > room and taken:
                 break
             room -= size
             self.sent_bytes += size
-            taken.append(self.unsent.popleft())
-        self.sent.extend(taken)
+            self.sent.append(self.unsent.popleft())
+            taken.append(chunk)
         return taken
 
     def ack(self, seq: int) -> bool:
-        """Everything up to `seq` is safe on the hub's side. False: the hub can't have seen that seq."""
+        """Everything up to `seq` is safe on the hub's side. False: that seq was never given."""
         if seq > self.final_seq:
             return False
-        while self.sent and self.sent[0].seq <= seq:
-            size = wire_bytes(self.sent.popleft().payload)
+        while self.sent and self.sent[0][0].seq <= seq:
+            size = self.sent.popleft()[1]
             self.sent_bytes -= size
             self.unacked_bytes -= size
-        while self.unsent and self.unsent[0].seq <= seq:  # committed on an earlier connection
-            self.unacked_bytes -= wire_bytes(self.unsent.popleft().payload)
+        while self.unsent and self.unsent[0][0].seq <= seq:  # committed on an earlier connection
+            self.unacked_bytes -= self.unsent.popleft()[1]
         self.acked_seq = max(self.acked_seq, seq)
         return True
 
@@ -106,12 +114,12 @@ class Run:
         self.sent_bytes = 0
         self.is_end_sent = False
 
-    def go_back(self, *, seq: int, older: Iterable[Chunk]) -> None:
+    def go_back(self, *, seq: int, older: Sequence[Chunk]) -> None:
         """Send again from `seq` on; `older` are the chunks from there to the last acked one."""
         self.unsend()
-        earlier = [chunk for chunk in older if seq <= chunk.seq <= self.acked_seq]
+        earlier = [(chunk, wire_bytes(chunk.payload)) for chunk in older]
         self.unsent.extendleft(reversed(earlier))
-        self.unacked_bytes += sum(wire_bytes(chunk.payload) for chunk in earlier)
+        self.unacked_bytes += sum(size for _, size in earlier)
         self.acked_seq = min(self.acked_seq, seq - 1)
 
     @property
