@@ -14,9 +14,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from gateway.chat import handover
-from gateway.chat.settled import store_messages
+from gateway.ingest import store_reply
 from gateway.invocations import chat_message_id
 from gateway.models import FINAL, LIVE, BotAccount, Invocation, Message, Notice, NoticeKind, State
+from gateway.rocketchat.events import moment
 from runtime.models import Chunk, ReplyPart
 from runtime.reply import Names, Spent
 
@@ -238,7 +239,16 @@ def settle(
         if row is None:
             return False
         _finish_parts(invocation_id=invocation_id, parts=parts)
-        stored = store_messages(row=row, parts=parts)
+        stored = [
+            store_reply(
+                invocation=row,
+                rc_id=part.chat_id,
+                text=part.text,
+                ts=moment(part.ts),
+                updated_at=moment(part.updated),
+            )
+            for part in parts
+        ]
         if stored and state == State.DONE:
             handover.open_handovers(row=row, message=stored[-1], mentions=mentions)
         Invocation.objects.filter(pk=invocation_id).update(reply_settled_at=Now())
