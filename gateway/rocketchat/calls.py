@@ -192,11 +192,13 @@ def send(*, rid: str, rc_id: str, text: str, thread: str = "", attachments: tupl
         message["tmid"] = thread
     if attachments:
         message["attachments"] = list(attachments)
-    return Call("POST", "chat.sendMessage", body={"message": message})
+    # No link of ours is fetched and shown: what an agent writes must not make the chat's server call anybody.
+    return Call("POST", "chat.sendMessage", body={"message": message, "previewUrls": []})
 
 
 def update(*, rid: str, rc_id: str, text: str) -> Call:
-    return Call("POST", "chat.update", body={"roomId": rid, "msgId": rc_id, "text": text})
+    body = {"roomId": rid, "msgId": rc_id, "text": text, "previewUrls": []}
+    return Call("POST", "chat.update", body=body)
 
 
 def delete(*, rid: str, rc_id: str) -> Call:
