@@ -7,6 +7,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from gateway.devchat.emoji import EMOJI
 from gateway.devchat.workspace import Workspace
 
 STATIC = Path(__file__).parent / "static"
@@ -39,6 +40,9 @@ def routes(workspace: Workspace) -> list[Route | Mount]:
             headers={"Content-Security-Policy": FILE_POLICY, "X-Content-Type-Options": "nosniff"},
         )
 
+    async def emoji(_request: Request) -> Response:
+        return JSONResponse(EMOJI)
+
     return [
         Route("/", index),
         Route("/channel/{name}", index),
@@ -46,5 +50,6 @@ def routes(workspace: Workspace) -> list[Route | Mount]:
         Route("/direct/{name}", index),
         Route("/avatar/{username}", avatar),
         Route("/file-upload/{file_id}/{name:path}", download),
+        Route("/static/emoji.json", emoji),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
