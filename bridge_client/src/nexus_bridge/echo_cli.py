@@ -15,6 +15,8 @@ import time
 PIECE = 24
 """Characters per piece of the answer, so that a short one streams too."""
 MAX_QUOTED = 8
+MAX_QUOTE = 300
+"""Characters of one quoted line; the question itself is repeated whole."""
 SHORT_WORDS = frozenset(
     "about also and are but can could did does for from had has have her here him his how into its just like not now "
     "our out she should some than that the their them then there they this was were what when where which who why "
@@ -94,9 +96,14 @@ def answer_to(question, quotes):
     said = f"You asked: {question}\n\n" if question else "You asked nothing.\n\n"
     if not found:
         return f"{said}None of the {len(quotes)} lines I was given bears on it."
-    lines = [f"- {quote.name or quote.section}: {' '.join(quote.text.split())}" for quote in found]
+    lines = [f"- {quote.name or quote.section}: {shortened(quote.text)}" for quote in found]
     which = "line bears" if len(found) == 1 else "lines bear"
     return f"{said}Of the {len(quotes)} lines I was given, {len(found)} {which} on it:\n" + "\n".join(lines)
+
+
+def shortened(text):
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE] + "…"
 
 
 class Echo:
