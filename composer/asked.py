@@ -1,30 +1,77 @@
-"""What is being asked: the claimed invocation with its question, agent, room and people, in one query?"""
+"""What is being asked: the claimed row with its question, agent, room and people, in one query?"""
 
 from dataclasses import dataclass
 
-from gateway.models import Agent, Invocation, Message, Room, User
+from composer import sql
+from composer.memory.lines import Line, Moment, micros
+from gateway.models import RoomKind
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    id: int
+    rocketchat_id: str
+    username: str
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    invocation: Invocation
-    question: Message
-    agent: Agent
-    room: Room
-    root: User
+    """`asker` is the human at the root; `writer` is the agent that handed over, or empty. `text` is uncut."""
+
+    invocation_id: int
+    thread: str
+    hop: int
+    question: Line
+    text: str
+    agent: str
+    persona: str
+    budget: int | None
+    room_id: int
+    rid: str
+    kind: str
+    room_name: str
+    project: tuple[int, str] | None
+    asker: Person
+    writer: str
 
     @property
-    def asker_name(self) -> str:
-        return self.invocation.asker_agent.slug if self.invocation.asker_agent else self.root.username
+    def before(self) -> Moment:
+        return self.question.order
 
     @property
-    def asker_id(self) -> str:
-        """The chat's own id of whoever wrote the question; an agent is known by its slug."""
-        return self.invocation.asker_agent.slug if self.invocation.asker_agent else self.root.rocketchat_id
+    def is_direct(self) -> bool:
+        return self.kind == RoomKind.DM
 
 
 def read(*, invocation_id: int) -> Asked:
-    row = Invocation.objects.select_related(
-        "message__user", "message__agent", "agent", "room__project", "root_asker", "asker_agent"
-    ).get(pk=invocation_id)
-    return Asked(row, row.message, row.agent, row.room, row.root_asker)
+    ((found),) = sql.rows(
+        "SELECT i.thread, i.hop, m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), m.ts, m.rc_updated_at,"
+        " m.text, g.slug, g.persona, g.prompt_budget, r.id, r.rid, r.kind, r.name, p.id, p.slug,"
+        " u.id, u.rocketchat_id, u.username, coalesce(w.slug, '')"
+        " FROM invocations i JOIN messages m ON m.id = i.message_id JOIN agents g ON g.id = i.agent_id"
+        " JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
+        " LEFT JOIN projects p ON p.id = r.project_id LEFT JOIN agents w ON w.id = i.asker_agent_id WHERE i.id = %s",
+        [invocation_id],
+    )
+    thread, hop, pk, rc_id, user_id, agent_id, ts, revision, text, *rest = found
+    slug, persona, budget, room_id, rid, kind, name, project_id, project, *people = rest
+    asker = Person(*people[:3])
+    writer = people[3]
+    speaker = writer if agent_id else asker.username
+    return Asked(
+        invocation_id=invocation_id,
+        thread=thread,
+        hop=hop,
+        question=Line(pk, rc_id, user_id, agent_id, speaker, micros(ts), micros(revision), thread, ""),
+        text=text,
+        agent=slug,
+        persona=persona,
+        budget=budget,
+        room_id=room_id,
+        rid=rid,
+        kind=kind,
+        room_name=name,
+        project=(project_id, project) if project_id is not None else None,
+        asker=asker,
+        writer=writer,
+    )

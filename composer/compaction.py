@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import connection, transaction
 
-from composer import budget
+from composer import budget, sql
 from composer.memory import embedder
-from composer.memory.lines import Line, in_order, micros, read, spoken
-from composer.models import Landmark, Summary
+from composer.memory.lines import SPOKEN, Line, Moment, in_order, micros, select
+from composer.models import Summary
 from composer.summarizer import Summarizer, SummarizerError, from_settings
-from gateway.models import Message
 
 logger = logging.getLogger(__name__)
 
@@ -44,48 +43,40 @@ class Compacted:
 
     id: int
     text: str
-    first: tuple[int, int]
-    last: tuple[int, int]
+    first: Moment
+    last: Moment
     message_count: int
 
     def covers(self, line: Line) -> bool:
         # A message that arrived late has a time inside the stretch but an id above it; it is not in the summary.
-        return self.first <= line.order <= self.last and line.id <= max(self.first[1], self.last[1])
+        return self.first <= line.order <= self.last and line.id <= max(self.first.id, self.last.id)
 
 
 def landmarks(*, room_id: int) -> list[Pinned]:
     """The room's live landmarks, newest first."""
-    kinds = dict(
-        Landmark.objects.filter(
-            message__room_id=room_id, message__deleted_at=None, unpinned_at=None, superseded_by=None
-        )
-        .order_by("-created_at", "-pk")
-        .values_list("message_id", "kind")[:MAX_LANDMARKS]
+    rows = sql.rows(
+        "SELECT l.message_id, l.kind FROM landmarks l JOIN messages m ON m.id = l.message_id WHERE m.room_id = %s"
+        " AND m.deleted_at IS NULL AND l.unpinned_at IS NULL AND l.superseded_by_id IS NULL"
+        " ORDER BY l.created_at DESC, l.id DESC LIMIT %s",
+        [room_id, MAX_LANDMARKS],
     )
-    if not kinds:
+    if not rows:
         return []
-    lines = {line.id: line for line in read(spoken(Message.objects.filter(pk__in=list(kinds))))}
-    return [Pinned(kind, lines[pk]) for pk, kind in kinds.items() if pk in lines]
+    lines = {line.id: line for line in select(f"m.id = ANY(%s::bigint[]) AND {SPOKEN}", [[pk for pk, _ in rows]])}
+    return [Pinned(kind, lines[pk]) for pk, kind in rows if pk in lines]
 
 
 def summaries(*, room_id: int) -> list[Compacted]:
     """The room's newest summaries, newest first."""
-    rows = (
-        Summary.objects.filter(room_id=room_id, thread="")
-        .order_by("-last_message__ts", "-last_message_id")
-        .values_list(
-            "pk",
-            "text",
-            "first_message__ts",
-            "first_message_id",
-            "last_message__ts",
-            "last_message_id",
-            "message_count",
-        )
+    rows = sql.rows(
+        "SELECT s.id, s.text, first.ts, first.id, last.ts, last.id, s.message_count FROM summaries s"
+        " JOIN messages first ON first.id = s.first_message_id JOIN messages last ON last.id = s.last_message_id"
+        " WHERE s.room_id = %s AND s.thread = '' ORDER BY last.ts DESC, last.id DESC LIMIT %s",
+        [room_id, MAX_SUMMARIES],
     )
     return [
-        Compacted(pk, text, (micros(first_ts), first), (micros(last_ts), last), count)
-        for pk, text, first_ts, first, last_ts, last, count in rows[:MAX_SUMMARIES]
+        Compacted(pk, text, Moment(micros(first_ts), first), Moment(micros(last_ts), last), count)
+        for pk, text, first_ts, first, last_ts, last, count in rows
     ]
 
 
@@ -166,13 +157,11 @@ def compact_room(*, room_id: int) -> int:
 
 def _passed_by(*, room_id: int) -> list[Line]:
     """The next unsummarised stretch, if the window has left it behind."""
-    said = spoken(Message.objects.filter(room_id=room_id))
-    last = (
-        Summary.objects.filter(room_id=room_id, thread="")
-        .order_by("-last_message__ts", "-last_message_id")
-        .values_list("last_message__ts", flat=True)
-        .first()
+    last = next(iter(summaries(room_id=room_id)), None)
+    since = last.last if last is not None else Moment(0, 0)
+    wanted = STRETCH + settings.NEXUS_WORKING_MEMORY
+    lines = select(
+        f"m.room_id = %s AND (m.ts, m.id) > (%s, %s) AND {SPOKEN} ORDER BY m.ts, m.id LIMIT %s",
+        [room_id, since.at, since.id, wanted],
     )
-    rows = said if last is None else said.filter(ts__gt=last)
-    lines = read(rows.order_by("ts", "pk")[: STRETCH + settings.NEXUS_WORKING_MEMORY])
-    return lines[:STRETCH] if len(lines) == STRETCH + settings.NEXUS_WORKING_MEMORY else []
+    return lines[:STRETCH] if len(lines) == wanted else []

@@ -4,18 +4,16 @@ import logging
 import secrets
 from dataclasses import dataclass
 
+import msgspec
 from django.conf import settings
 from django.db import transaction
-from django.db.models.functions import Now
 
-from composer import asked, compaction, outline, prompt, tools
+from composer import asked, compaction, outline, prompt, sql, tools
 from composer.asked import Asked
 from composer.memory import profiles, project, recall, scopes, working
 from composer.memory.lines import Line, in_order
-from composer.models import Prompt
 from gateway import invocations, pipeline
 from gateway.invocations import Claim
-from gateway.models import Invocation
 from gateway.room_lock import room_lock
 
 logger = logging.getLogger(__name__)
@@ -42,17 +40,26 @@ def compose(*, invocation_id: int, use_room_lock: bool = True) -> int | None:
     """
     if not use_room_lock:
         return _claim_and_compose(invocation_id=invocation_id)
-    room_id = Invocation.objects.filter(pk=invocation_id).values_list("room_id", flat=True).first()
+    room_id = _room_of(invocation_id)
     if room_id is None:
         return None
     with room_lock(room_id=room_id) as is_held:
         if not is_held:
             return None
         composed_id = _claim_and_compose(invocation_id=invocation_id)
-    follower = invocations.next_in_room(room_id=room_id)
-    if follower is not None and follower != invocation_id and composed_id is not None:
-        pipeline.start(invocation_ids=[follower])
+    if composed_id is not None and _has_queued(room_id):
+        follower = invocations.next_in_room(room_id=room_id)
+        pipeline.start(invocation_ids=[] if follower is None else [follower])
     return composed_id
+
+
+def _room_of(invocation_id: int) -> int | None:
+    rows = sql.rows("SELECT room_id FROM invocations WHERE id = %s", [invocation_id])
+    return rows[0][0] if rows else None
+
+
+def _has_queued(room_id: int) -> bool:
+    return bool(sql.rows("SELECT 1 FROM invocations WHERE room_id = %s AND state = 'queued' LIMIT 1", [room_id]))
 
 
 def _claim_and_compose(*, invocation_id: int) -> int | None:
@@ -73,21 +80,21 @@ def _claim_and_compose(*, invocation_id: int) -> int | None:
 def draw(*, invocation_id: int) -> Drawn:
     """The prompt of this row, from what is true now. Writes nothing but, when the talk is long, a summary."""
     who = asked.read(invocation_id=invocation_id)
-    talk_scope = scopes.of_talk(room=who.room)
-    pending = recall.start(query=who.question.text, scope=talk_scope)
+    talk_scope = scopes.of_talk(room_id=who.room_id, rid=who.rid, kind=who.kind)
+    pending = recall.start(query=who.text, scope=talk_scope)
     window = _talk(who)
-    speakers = [line.user_id for line in reversed(window) if line.user_id]
+    speaker_ids = [line.user_id for line in reversed(window) if line.user_id]
     gathered = outline.Gathered(
         asked=who,
         window=window,
-        profiles=profiles.read(room=who.room, asker=who.root, speaker_ids=speakers),
-        project=project.read(room=who.room, talk_scope=talk_scope, asker=who.root),
-        landmarks=compaction.landmarks(room_id=who.room.pk),
-        summaries=compaction.summaries(room_id=who.room.pk),
-        tools=tools.allowed(room_id=who.room.pk),
-        recalled=pending.take(room_id=who.room.pk, before=who.question),
+        profiles=profiles.read(asked=who, speaker_ids=speaker_ids),
+        project=project.read(asked=who, talk_scope=talk_scope),
+        landmarks=compaction.landmarks(room_id=who.room_id),
+        summaries=compaction.summaries(room_id=who.room_id),
+        tools=tools.allowed(room_id=who.room_id),
+        recalled=pending.take(room_id=who.room_id, before=who.before),
     )
-    total = who.agent.prompt_budget or settings.NEXUS_PROMPT_BUDGET
+    total = who.budget or settings.NEXUS_PROMPT_BUDGET
     sections, left_out = outline.fit(gathered, total=total)
     rendered = prompt.render(sections, letters=_letters)
     logger.debug("prompt drawn", extra={"invocation": invocation_id, "text": rendered.text})
@@ -100,34 +107,37 @@ def hand_over(*, claim: Claim, drawn: Drawn) -> bool:
         if not invocations.composed(invocation_id=claim.invocation_id, fence=claim.fence):
             logger.info("composed for nothing", extra={"invocation": claim.invocation_id, "fence": claim.fence})
             return False
-        row = Prompt(
-            invocation_id=claim.invocation_id,
-            fence=claim.fence,
-            text=drawn.rendered.text,
-            sections=drawn.rendered.sections,
-            left_out=drawn.left_out,
-            token_count=drawn.rendered.token_count,
-            budget=drawn.budget,
-            created_at=Now(),
-        )
-        # A row that waited is composed afresh; the older prompt was never given to anybody.
-        Prompt.objects.bulk_create(
-            [row],
-            update_conflicts=True,
-            unique_fields=["invocation"],
-            update_fields=["fence", "text", "sections", "left_out", "token_count", "budget", "created_at"],
-        )
+        _store(claim=claim, drawn=drawn)
     return True
+
+
+def _store(*, claim: Claim, drawn: Drawn) -> None:
+    """A row that waited is composed afresh; the older prompt was never given to anybody."""
+    sql.execute(
+        "INSERT INTO prompts (invocation_id, fence, text, sections, left_out, token_count, budget)"
+        " VALUES (%s, %s, %s, %s::jsonb, %s::jsonb, %s, %s) ON CONFLICT (invocation_id) DO UPDATE SET"
+        " fence = excluded.fence, text = excluded.text, sections = excluded.sections, left_out = excluded.left_out,"
+        " token_count = excluded.token_count, budget = excluded.budget, created_at = now()",
+        [
+            claim.invocation_id,
+            claim.fence,
+            drawn.rendered.text,
+            msgspec.json.encode(drawn.rendered.sections).decode(),
+            msgspec.json.encode(drawn.left_out).decode(),
+            drawn.rendered.token_count,
+            drawn.budget,
+        ],
+    )
 
 
 def _talk(who: Asked) -> list[Line]:
     """The room's window, and in a thread the thread's own last lines, which the window may have passed."""
     limit = settings.NEXUS_WORKING_MEMORY
-    lines = working.window(room_id=who.room.pk, before=who.question, limit=limit)
-    root = who.invocation.thread
-    if not root:
+    lines = working.window(room_id=who.room_id, before=who.before, limit=limit)
+    if not who.thread:
         return lines
-    return in_order([*lines, *working.thread(room_id=who.room.pk, root=root, before=who.question, limit=limit // 4)])
+    own = working.thread(room_id=who.room_id, root=who.thread, before=who.before, limit=limit // 4)
+    return in_order([*lines, *own])
 
 
 def _letters(length: int) -> str:

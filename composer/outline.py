@@ -10,12 +10,11 @@ from composer import budget, compaction, prompt
 from composer.asked import Asked
 from composer.budget import Budget
 from composer.compaction import Compacted, Pinned
-from composer.memory.lines import Line, line_of
+from composer.memory.lines import Line
 from composer.memory.profiles import Known
 from composer.memory.recall import Recalled
 from composer.prompt import Piece, Section, Speakers
 from composer.tools import Tool
-from gateway.models import RoomKind
 
 # Shares of the budget. What a section does not use is free for the talk.
 QUESTION_SHARE = 0.35
@@ -66,7 +65,8 @@ class _Outline:
         self._budget = Budget(allowance.total - prompt.cost(self._head))
         self._speakers = Speakers()
         self._left_out: LeftOut = []
-        self._shown: set[int] = {gathered.asked.question.pk}
+        self._pieces: dict[int, Piece] = {}
+        self._shown: set[int] = {gathered.asked.question.id}
 
     def fit(self) -> tuple[list[Section], LeftOut]:
         head = [self._head, self._persona(), *self._facts(), self._landmarks()]
@@ -84,28 +84,10 @@ class _Outline:
     # Fixed parts
 
     def _header(self) -> Section:
-        who = self._it.asked
-        room = "" if who.room.kind == RoomKind.DM else who.room.name or who.room.rid
-        return Section(
-            "",
-            prompt.header(
-                prompt.Attribution(
-                    invocation_id=who.invocation.pk,
-                    agent=who.agent.slug,
-                    room=room,
-                    rid=who.room.rid,
-                    asker=who.asker_name,
-                    asker_id=who.asker_id,
-                    root=who.root.username,
-                    root_id=who.root.rocketchat_id,
-                    hop=who.invocation.hop,
-                    asked_at=who.question.ts,
-                )
-            ),
-        )
+        return Section("", prompt.header(self._it.asked))
 
     def _persona(self) -> Section:
-        text = prompt.prose(self._it.asked.agent.persona)
+        text = prompt.prose(self._it.asked.persona)
         return Section("You", (), budget.clip(text, room=self._budget.share(PERSONA_SHARE)) if text else "")
 
     def _facts(self) -> list[Section]:
@@ -139,14 +121,12 @@ class _Outline:
         return Section("Tools of this room", kept)
 
     def _question(self) -> Section:
-        message = self._it.asked.question
-        line = line_of(message=message, name=self._it.asked.asker_name)
-        piece = prompt.piece_of(line, speakers=self._speakers)
-        whole = prompt.plain(message.text)
+        piece = prompt.piece_of(self._it.asked.question, speakers=self._speakers)
+        whole = prompt.plain(self._it.asked.text)
         text = budget.clip(whole, room=self._budget.share(QUESTION_SHARE))
         if text != whole:
             self._note("question", 1, "longer than its share of the budget: cut in the middle")
-        return Section("Question", [Piece(piece.name, text, piece.source)])
+        return Section("Question", [prompt.piece(piece.name, text, piece.source)])
 
     # Talk, recalled and summarised
 
@@ -159,7 +139,7 @@ class _Outline:
         )
         self._note("recalled", len(left), "share of the budget, best first")
         self._shown |= {line.id for line in kept}
-        pieces = prompt.dated(sorted(kept, key=lambda line: line.order), piece=self._piece)
+        pieces = prompt.dated(sorted(kept, key=lambda line: line.order), as_piece=self._piece)
         if self._it.recalled.trouble:
             pieces = [prompt.memory_trouble()]
             self._note("recall", 1, self._it.recalled.trouble)
@@ -174,7 +154,7 @@ class _Outline:
         start = budget.newest(talk, room=kept_room, cost=cost)
         older, talk = talk[:start], talk[start:]
         summary = compaction.summarize(
-            room_id=self._it.asked.room.pk, lines=older, room=self._budget.share(SUMMARIES_SHARE) // 2
+            room_id=self._it.asked.room_id, lines=older, room=self._budget.share(SUMMARIES_SHARE) // 2
         )
         if summary is None:
             self._note("talk", len(older), "above the budget's line, and no summary could be made: oldest first")
@@ -189,22 +169,25 @@ class _Outline:
 
     def _talk(self, talk: Sequence[Line], *, room: int) -> Section:
         start = budget.newest(talk, room=room, cost=self._line_cost)
-        section = Section("Recent", prompt.dated(talk[start:], piece=self._piece))
+        section = Section("Recent", prompt.dated(talk[start:], as_piece=self._piece))
         # Dates and the title cost as well.
         while start < len(talk) and prompt.cost(section) > room:
             start += 1
-            section = Section("Recent", prompt.dated(talk[start:], piece=self._piece))
+            section = Section("Recent", prompt.dated(talk[start:], as_piece=self._piece))
         self._note("talk", start, "budget: oldest first")
         return section
 
     # Small ones
 
     def _piece(self, line: Line, kind: str = "message") -> Piece:
-        piece = prompt.piece_of(line, speakers=self._speakers, kind=kind)
-        room = self._budget.share(LINE_SHARE)
-        if piece.tokens <= room:
-            return piece
-        return Piece(piece.name, budget.clip(piece.text, room=room), piece.source)
+        piece = self._pieces.get(line.id)
+        if piece is None:
+            piece = prompt.piece_of(line, speakers=self._speakers, kind=kind)
+            room = self._budget.share(LINE_SHARE)
+            if piece.tokens > room:
+                piece = prompt.piece(piece.name, budget.clip(piece.text, room=room), piece.source)
+            self._pieces[line.id] = piece
+        return piece
 
     def _line_cost(self, line: Line) -> int:
         return self._piece(line).tokens
@@ -220,15 +203,15 @@ def _tokens(piece: Piece) -> int:
 
 def _fact(fact: Known) -> Piece:
     source = {"kind": "fact", "id": fact.id, "scope": fact.scope, "message": fact.source_message_id}
-    return Piece(prompt.label(fact.about), prompt.plain(fact.value), source)
+    return prompt.piece(prompt.label(fact.about), prompt.plain(fact.value), source)
 
 
 def _tool(tool: Tool) -> Piece:
     note = " (asks first)" if tool.needs_approval else ""
     name = prompt.label(f"{tool.server}.{tool.name}")
-    return Piece(name, prompt.plain(tool.description)[:300] + note, {"kind": "tool", "id": name})
+    return prompt.piece(name, prompt.plain(tool.description)[:300] + note, {"kind": "tool", "id": name})
 
 
 def _summary(summary: Compacted) -> Piece:
     source = {"kind": "summary", "id": summary.id, "messages": summary.message_count}
-    return Piece("summary", prompt.plain(summary.text), source)
+    return prompt.piece("summary", prompt.plain(summary.text), source)

@@ -1,11 +1,10 @@
 """Which tools may agents of this room call?"""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import F, Q
-
-from gateway.models import McpServer, RoomTool
+from composer import sql
 
 MAX_TOOLS = 60
 
@@ -19,39 +18,25 @@ class Tool:
 
 
 def allowed(*, room_id: int) -> list[Tool]:
-    """The room's tools on servers that serve now, and Nexus's own. What has no row in the room is not allowed."""
-    rows = (
-        RoomTool.objects.filter(_serving("server__"), room_id=room_id)
-        .exclude(server__transport="nexus")
-        .order_by("server__name", "tool")
-        .values_list("server__name", "tool", "needs_approval", "server__tools")
+    """Nexus's own tools, and the room's on servers that serve now. What has no row in the room is not allowed."""
+    rows = sql.rows(
+        # Nexus's own server needs no row: what it does is bound to the room of the run anyway.
+        "SELECT s.name, NULL, false, s.tools, 0 AS rank FROM mcp_servers s WHERE s.transport = 'nexus' AND s.is_enabled"
+        " UNION ALL SELECT s.name, t.tool, t.needs_approval, s.tools, 1 FROM room_tool_acl t"
+        " JOIN mcp_servers s ON s.id = t.server_id WHERE t.room_id = %s AND s.transport <> 'nexus' AND s.is_enabled"
+        # Enabled, and still what was approved.
+        " AND s.definition_hash = s.approved_hash ORDER BY rank, 1, 2 LIMIT %s",
+        [room_id, MAX_TOOLS],
     )
-    theirs = [
-        Tool(server, tool, _description(tools, tool), needs_approval)
-        for server, tool, needs_approval, tools in rows[:MAX_TOOLS]
-    ]
-    return _own() + theirs
+    found: list[Tool] = []
+    for server, tool, needs_approval, raw, _ in rows:
+        described = {str(entry.get("name", "")): str(entry.get("description", "")) for entry in _entries(raw)}
+        names = [tool] if tool is not None else [name for name in described if name]
+        found += [Tool(server, name, described.get(name, ""), needs_approval) for name in names]
+    return found
 
 
-def _own() -> list[Tool]:
-    servers = McpServer.objects.filter(transport="nexus", is_enabled=True).values_list("name", "tools")
-    return [
-        Tool(server, str(tool.get("name", "")), str(tool.get("description", "")), needs_approval=False)
-        for server, tools in servers
-        for tool in _entries(tools)
-        if tool.get("name")
-    ]
-
-
-def _serving(prefix: str) -> Q:
-    """Enabled, and still what was approved."""
-    return Q(**{f"{prefix}is_enabled": True, f"{prefix}definition_hash": F(f"{prefix}approved_hash")})
-
-
-def _description(tools: Any, name: str) -> str:
-    return next((str(tool.get("description", "")) for tool in _entries(tools) if tool.get("name") == name), "")
-
-
-def _entries(tools: Any) -> list[dict[str, Any]]:
+def _entries(raw: str) -> list[dict[str, Any]]:
     """What a server said about its tools is data from outside: anything that is not an object is skipped."""
+    tools = json.loads(raw)
     return [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []

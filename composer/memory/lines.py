@@ -2,18 +2,37 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString, NamedTuple
 
 import msgspec
-from django.db.models import QuerySet
-from django.db.models.functions import Coalesce, Left
 
+from composer import sql
 from gateway.models import Message
 
 MAX_LINE_CHARS = 8_000
 """A longer message is cut in every prompt: one message must not be able to push out all others."""
 
+SPOKEN: LiteralString = "m.deleted_at IS NULL AND m.system_type = '' AND m.text <> ''"
+"""Only what people and agents said: no tombstones, no system messages, nothing empty."""
+
+_SELECT: LiteralString = (
+    "SELECT m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), coalesce(u.username, a.slug), m.ts,"
+    " m.rc_updated_at, m.thread, left(m.text, 8000) FROM messages m"
+    " LEFT JOIN users u ON u.id = m.user_id LEFT JOIN agents a ON a.id = m.agent_id WHERE "
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class Moment(NamedTuple):
+    """A message's place in its room: microseconds since 1970, then the row's number."""
+
+    ts: int
+    id: int
+
+    @property
+    def at(self) -> datetime:
+        return _EPOCH + self.ts * _MICROSECOND
 
 
 class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -30,39 +49,27 @@ class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     text: str
 
     @property
-    def order(self) -> tuple[int, int]:
-        return (self.ts, self.id)
+    def order(self) -> Moment:
+        return Moment(self.ts, self.id)
 
     @property
     def at(self) -> datetime:
-        return _EPOCH + timedelta(microseconds=self.ts)
+        return _EPOCH + self.ts * _MICROSECOND
 
 
 def micros(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def spoken(messages: "QuerySet[Message]") -> "QuerySet[Message]":
-    """Only what people and agents said: no tombstones, no system messages, nothing empty."""
-    return messages.filter(deleted_at__isnull=True, system_type="").exclude(text="")
+def moment_of(message: Message) -> Moment:
+    return Moment(micros(message.ts), message.pk)
 
 
-def read(messages: "QuerySet[Message]") -> list[Line]:
-    """The rows of a query as lines, in the query's order."""
-    rows = messages.values_list(
-        "pk",
-        "rc_id",
-        "user_id",
-        "agent_id",
-        Coalesce("user__username", "agent__slug"),
-        "ts",
-        "rc_updated_at",
-        "thread",
-        Left("text", MAX_LINE_CHARS),
-    )
+def select(where: LiteralString, parameters: Sequence[Any]) -> list[Line]:
+    """Lines of the messages `m` that `where` (with its ORDER BY and LIMIT) picks, in the query's order."""
     return [
-        Line(pk, rc_id, user_id or 0, agent_id or 0, name, micros(ts), micros(revision), thread, text)
-        for pk, rc_id, user_id, agent_id, name, ts, revision, thread, text in rows
+        Line(pk, rc_id, user_id, agent_id, name, micros(ts), micros(revision), thread, text)
+        for pk, rc_id, user_id, agent_id, name, ts, revision, thread, text in sql.rows(_SELECT + where, parameters)
     ]
 
 
@@ -88,4 +95,4 @@ def in_order(lines: Sequence[Line]) -> list[Line]:
         known = newest.get(line.id)
         if known is None or line.revision >= known.revision:
             newest[line.id] = line
-    return sorted(newest.values(), key=lambda line: line.order)
+    return sorted(newest.values(), key=lambda line: (line.ts, line.id))

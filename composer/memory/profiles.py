@@ -4,12 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Q
-from django.db.models.functions import Now
-
-from composer.memory import scopes
-from composer.models import Fact
-from gateway.models import Room, RoomKind, User
+from composer import sql
+from composer.asked import Asked
 
 MAX_PEOPLE = 10
 """Profiles of the last speakers only: the prompt is about the talk, not about the team."""
@@ -28,35 +24,34 @@ class Known:
     source_message_id: int | None
 
 
-def read(*, room: Room, asker: User, speaker_ids: Sequence[int]) -> list[Known]:
+def read(*, asked: Asked, speaker_ids: Sequence[int]) -> list[Known]:
     """Facts of the asker's profile and, in a room, of the last speakers who are still its members."""
-    people = _people(room=room, asker=asker, speaker_ids=speaker_ids)
-    names = {scopes.of_profile(user=person): person.username for person in people}
-    return read_scopes(names=names)
+    others = [] if asked.is_direct else [pk for pk in dict.fromkeys(speaker_ids) if pk != asked.asker.id]
+    rows = sql.rows(
+        "SELECT f.id, f.scope, u.username || '.' || f.key, f.value, f.source_message_id FROM users u"
+        " JOIN facts f ON f.scope = 'profile:' || u.rocketchat_id"
+        " WHERE (u.id = %s OR (u.id = ANY(%s::bigint[])"
+        "   AND EXISTS (SELECT 1 FROM room_members r WHERE r.room_id = %s AND r.user_id = u.id)))"
+        " AND (f.expires_at IS NULL OR f.expires_at > now()) ORDER BY u.id = %s DESC, f.updated_at DESC, f.id LIMIT %s",
+        [asked.asker.id, others[: MAX_PEOPLE - 1], asked.room_id, asked.asker.id, MAX_FACTS],
+    )
+    return [Known(pk, scope, about, as_text(value), source) for pk, scope, about, value, source in rows]
 
 
-def read_scopes(*, names: dict[str, str]) -> list[Known]:
+def of_scopes(*, names: dict[str, str]) -> list[Known]:
     """Live facts of these scopes, newest first; `names` says what each scope is called in a prompt."""
-    live = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
-    rows = (
-        Fact.objects.filter(live, scope__in=list(names))
-        .order_by("-updated_at", "-pk")
-        .values_list("pk", "scope", "key", "value", "source_message_id")
+    rows = sql.rows(
+        "SELECT id, scope, key, value, source_message_id FROM facts WHERE scope = ANY(%s::text[])"
+        " AND (expires_at IS NULL OR expires_at > now()) ORDER BY updated_at DESC, id LIMIT %s",
+        [list(names), MAX_FACTS],
     )
     return [
         Known(pk, scope, f"{names[scope]}.{key}" if names[scope] else key, as_text(value), source)
-        for pk, scope, key, value, source in rows[:MAX_FACTS]
+        for pk, scope, key, value, source in rows
     ]
 
 
-def as_text(value: object) -> str:
+def as_text(raw: str) -> str:
+    """A fact's JSON as it reads: a text without its quotes."""
+    value = json.loads(raw)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _people(*, room: Room, asker: User, speaker_ids: Sequence[int]) -> list[User]:
-    if room.kind == RoomKind.DM:
-        return [asker]
-    wanted = [pk for pk in dict.fromkeys(speaker_ids) if pk != asker.pk][: MAX_PEOPLE - 1]
-    if not wanted:
-        return [asker]
-    return [asker, *User.objects.filter(pk__in=wanted, memberships__room=room).only("rocketchat_id", "username")]

@@ -1,19 +1,25 @@
 """What do the room, its project and the whole team know, apart from what was said?"""
 
+from composer import sql
+from composer.asked import Asked
 from composer.memory import scopes
-from composer.memory.profiles import Known, read_scopes
-from gateway.models import Project, Room, RoomKind, User
+from composer.memory.profiles import Known, of_scopes
 
 
-def read(*, room: Room, talk_scope: str, asker: User) -> list[Known]:
-    """Facts of the room's own scope, of its project and of the team; in a DM, of the asker's projects."""
+def read(*, asked: Asked, talk_scope: str) -> list[Known]:
+    """Facts of the talk's own scope, of the room's project and of the team; in a direct chat, of the asker's projects."""
     names = {talk_scope: "", scopes.GLOBAL: "team"}
-    for project in _projects(room=room, asker=asker):
-        names[scopes.of_project(project=project)] = project.slug
-    return read_scopes(names=names)
+    for project_id, slug in _projects(asked):
+        names[scopes.of_project(project_id=project_id)] = slug
+    return of_scopes(names=names)
 
 
-def _projects(*, room: Room, asker: User) -> list[Project]:
-    if room.kind == RoomKind.DM:
-        return list(Project.objects.filter(rooms__members__user=asker).distinct().order_by("slug")[:20])
-    return [room.project] if room.project is not None else []
+def _projects(asked: Asked) -> list[tuple[int, str]]:
+    if not asked.is_direct:
+        return [asked.project] if asked.project is not None else []
+    rows = sql.rows(
+        "SELECT DISTINCT p.id, p.slug FROM projects p JOIN rooms r ON r.project_id = p.id"
+        " JOIN room_members m ON m.room_id = r.id WHERE m.user_id = %s ORDER BY p.slug LIMIT 20",
+        [asked.asker.id],
+    )
+    return [(pk, slug) for pk, slug in rows]

@@ -17,8 +17,7 @@ import requests
 from django.conf import settings
 
 from composer.breaker import Breaker
-from composer.memory.lines import Line, read, spoken
-from gateway.models import Message
+from composer.memory.lines import SPOKEN, Line, Moment, select
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class Pending:
         self._future = future
         self._deadline = deadline
 
-    def take(self, *, room_id: int, before: Message) -> Recalled:
+    def take(self, *, room_id: int, before: Moment) -> Recalled:
         """Wait until the deadline at most, and look the messages up in this room."""
         if self._future is None:
             return Recalled((), "memory is resting after a failure")
@@ -92,16 +91,19 @@ def start(*, query: str, scope: str) -> Pending:
     return Pending(future=future, deadline=deadline)
 
 
-def own_rows(*, hits: Sequence[Hit], room_id: int, before: Message) -> list[Line]:
+def own_rows(*, hits: Sequence[Hit], room_id: int, before: Moment) -> list[Line]:
     """The named messages that are in this room, said before the question and not deleted; best first."""
     scores: dict[int, float] = {}
     for hit in hits[: LIMIT * 2]:
         scores[hit.msg] = max(hit.score, scores.get(hit.msg, hit.score))
-    scores.pop(before.pk, None)
+    scores.pop(before.id, None)
     if not scores:
         return []
-    rows = spoken(Message.objects.filter(pk__in=list(scores), room_id=room_id, ts__lte=before.ts))
-    return sorted(read(rows), key=lambda line: (-scores[line.id], line.order))
+    lines = select(
+        f"m.id = ANY(%s::bigint[]) AND m.room_id = %s AND (m.ts, m.id) <= (%s, %s) AND {SPOKEN}",
+        [list(scores), room_id, before.at, before.id],
+    )
+    return sorted(lines, key=lambda line: (-scores[line.id], line.order))
 
 
 def _search(*, query: str, scope: str, deadline: float) -> list[Hit]:

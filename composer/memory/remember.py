@@ -28,6 +28,9 @@ TIME_S = 20.0
 TIMEOUT_S = 30.0
 """A batch may go through a slow embedder."""
 
+_POISON = (413, 422, 500)
+"""Answers about what was sent, not about mem0-api's own state."""
+
 _LOCK = 0x6E787265  # "nxre": one writer at a time, whatever the number of workers
 _breaker = Breaker(name="mem0-api (writing)")
 
@@ -44,6 +47,10 @@ class _Reply(msgspec.Struct):
 
 class RememberError(RuntimeError):
     """mem0-api could not take a batch; its messages stay unremembered."""
+
+
+class PoisonError(RememberError):
+    """mem0-api is there but stumbles over something in this very batch."""
 
 
 def remember(*, clock: Callable[[], float] = time.monotonic) -> int:
@@ -73,7 +80,7 @@ def _one_batch(session: requests.Session) -> int:
     gone = [row for row in rows if not _is_worth(row)]
     said = [row for row in rows if _is_worth(row)]
     if said:
-        _add(session, said, scope_of)
+        _add_all(session, said, scope_of)
     # Only what was said before can be in memory; a system message never was.
     for row in gone:
         if not row.system_type:
@@ -84,6 +91,19 @@ def _one_batch(session: requests.Session) -> int:
 
 def _is_worth(row: Message) -> bool:
     return row.deleted_at is None and not row.system_type and bool(row.text.strip())
+
+
+def _add_all(session: requests.Session, rows: Sequence[Message], scope_of: "_Scopes") -> None:
+    """A batch with a bad message is halved until the message stands alone; that one is left out, the rest goes on."""
+    try:
+        _add(session, rows, scope_of)
+    except PoisonError as error:
+        if len(rows) == 1:
+            logger.warning("message is not remembered", extra={"about": rows[0].pk, "reason": str(error)})
+            return
+        middle = len(rows) // 2
+        _add_all(session, rows[:middle], scope_of)
+        _add_all(session, rows[middle:], scope_of)
 
 
 def _add(session: requests.Session, rows: Sequence[Message], scope_of: "_Scopes") -> None:
@@ -136,7 +156,8 @@ def _call(session: requests.Session, method: str, path: str, body: Mapping[str, 
     except requests.RequestException as error:
         raise RememberError(f"it could not be reached ({type(error).__name__})") from error
     if response.status_code != 200:
-        raise RememberError(f"it answered HTTP {response.status_code}: {response.text[:200]}")
+        kind = PoisonError if response.status_code in _POISON else RememberError
+        raise kind(f"it answered HTTP {response.status_code}: {response.text[:200]}")
     return response.content
 
 
@@ -148,7 +169,7 @@ class _Scopes:
 
     def __call__(self, room: Room) -> str:
         if room.pk not in self._known:
-            self._known[room.pk] = scopes.of_talk(room=room)
+            self._known[room.pk] = scopes.of_talk(room_id=room.pk, rid=room.rid, kind=room.kind)
         return self._known[room.pk]
 
 

@@ -1,19 +1,20 @@
 """What was said last in a room, and does Redis still know it?
 
-Redis holds, per room, a list of the newest lines; an edit is the line again, a deletion the line without text. It is
-believed only if it adds up to what Postgres has (`_fingerprint`), so losing or missing any write costs one query.
+Redis holds, per room, a hash of the newest lines by message id. It is believed only if it adds up to what Postgres has
+(`_fingerprint`), so losing or missing any write costs one query.
 """
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import LiteralString
 
 import msgspec
 import redis
 from django.conf import settings
-from django.db import connection
 
+from composer import sql
 from composer.breaker import Breaker
-from composer.memory.lines import MAX_LINE_CHARS, Line, in_order, line_of, micros, read, spoken
+from composer.memory.lines import MAX_LINE_CHARS, SPOKEN, Line, Moment, in_order, line_of, select
 from gateway.models import Message
 
 logger = logging.getLogger(__name__)
@@ -22,9 +23,20 @@ KEEP_S = 7 * 86_400
 """A room that is silent this long is forgotten here."""
 
 SLACK = 64
-"""Lines kept beyond the window: newer than a question that had to wait, edits, deletions. The oldest fall out."""
+"""Lines kept beyond the window: said after a question that had to wait."""
+
+OVERFULL = 4
+"""A room that grows to so many windows without a prompt is dropped: the next prompt reads it from Postgres."""
 
 SOCKET_TIMEOUT_S = 1.0
+
+_FINGERPRINT: LiteralString = (
+    "SELECT count(*), coalesce(sum(id), 0),"
+    " coalesce(sum((extract(epoch FROM rc_updated_at) * 1000000)::bigint), 0),"
+    " coalesce(sum(least(char_length(text), %s)), 0) FROM"
+    " (SELECT m.id, m.rc_updated_at, m.text FROM messages m WHERE m.room_id = %s AND m.deleted_at IS NULL"
+    " AND m.system_type = '' AND m.text <> '' AND (m.ts, m.id) <= (%s, %s) ORDER BY m.ts DESC, m.id DESC LIMIT %s) AS w"
+)
 
 _Sum = tuple[int, int, int, int]
 _encode = msgspec.json.Encoder().encode
@@ -34,14 +46,32 @@ _client: "redis.Redis | None" = None
 
 
 def append(*, room_id: int, messages: Iterable[Message]) -> None:
-    """New messages of a room, after commit. Best effort: whatever fails here is found out by `window`."""
+    """New or changed messages of a room, after commit. Best effort: whatever fails here is found out by `window`."""
     lines = [_line_at_hand(message) for message in messages]
     append_lines(room_id=room_id, lines=[line for line in lines if line is not None])
 
 
 def append_lines(*, room_id: int, lines: Sequence[Line]) -> None:
-    """The same for lines that are at hand; one without text takes its message away. Best effort."""
-    _push(room_id=room_id, lines=lines)
+    """The same for lines at hand. A line without text takes its message away. Best effort."""
+    if not lines or not _breaker.is_closed():
+        return
+    key = _key(room_id)
+    said = {str(line.id): _encode(line) for line in lines if line.text}
+    gone = [str(line.id) for line in lines if not line.text]
+    try:
+        with _connection().pipeline(transaction=False) as pipe:
+            if said:
+                pipe.hset(key, mapping=said)
+            if gone:
+                pipe.hdel(key, *gone)
+            pipe.expire(key, KEEP_S)
+            pipe.hlen(key)
+            known_count = pipe.execute()[-1]
+        if known_count > settings.NEXUS_WORKING_MEMORY * OVERFULL:
+            _connection().delete(key)
+        _breaker.succeeded()
+    except redis.RedisError as error:
+        _breaker.failed(reason=repr(error))
 
 
 def update(*, message: Message) -> None:
@@ -50,7 +80,7 @@ def update(*, message: Message) -> None:
 
 
 def forget(*, room_id: int) -> None:
-    """The room's list goes away; the next window is read from Postgres. Best effort."""
+    """The room's lines go away; the next window is read from Postgres. Best effort."""
     if _breaker.is_closed():
         try:
             _connection().delete(_key(room_id))
@@ -59,38 +89,45 @@ def forget(*, room_id: int) -> None:
             _breaker.failed(reason=repr(error))
 
 
-def window(*, room_id: int, before: Message, limit: int) -> list[Line]:
+def window(*, room_id: int, before: Moment, limit: int) -> list[Line]:
     """The last `limit` lines of the room up to and including `before`, in order."""
-    known = _upto(_load(room_id=room_id), before=before, limit=limit)
-    if known and _sum(known) == _fingerprint(room_id=room_id, before=before, limit=limit):
-        return known
-    return _rebuild(room_id=room_id, before=before, limit=limit)
+    known = _load(room_id=room_id)
+    kept = _upto(known, before=before, limit=limit)
+    if not kept or _sum(kept) != _fingerprint(room_id=room_id, before=before, limit=limit):
+        return _rebuild(room_id=room_id, before=before, limit=limit)
+    if len(known) > 2 * (limit + SLACK):
+        _drop(room_id=room_id, lines=known[: -(limit + SLACK)])
+    return kept
 
 
-def _rebuild(*, room_id: int, before: Message, limit: int) -> list[Line]:
-    room = spoken(Message.objects.filter(room_id=room_id)).order_by("-ts", "-pk")
-    newest = read(room[: limit + SLACK])
-    _store(room_id=room_id, lines=newest[::-1])
+def thread(*, room_id: int, root: str, before: Moment, limit: int) -> list[Line]:
+    """A thread's first message and its last `limit` ones up to `before`: the room's window may have passed them."""
+    if not root:
+        return []
+    last = select(
+        f"m.room_id = %s AND m.thread = %s AND m.ts <= %s AND {SPOKEN} ORDER BY m.ts DESC, m.id DESC LIMIT %s",
+        [room_id, root, before.at, limit],
+    )
+    first = select(f"m.rc_id = %s AND m.room_id = %s AND {SPOKEN}", [root, room_id])
+    return _upto(in_order([*first, *last]), before=before, limit=limit + 1)
+
+
+def _rebuild(*, room_id: int, before: Moment, limit: int) -> list[Line]:
+    newest = select(f"m.room_id = %s AND {SPOKEN} ORDER BY m.ts DESC, m.id DESC LIMIT %s", [room_id, limit + SLACK])
+    _store(room_id=room_id, lines=newest)
     kept = _upto(in_order(newest), before=before, limit=limit)
     if len(kept) == limit or len(newest) < limit + SLACK:
         return kept
     # The question is older than all that Redis holds: it waited long for its bridge.
-    return _upto(in_order(read(room.filter(ts__lte=before.ts)[: limit + SLACK])), before=before, limit=limit)
+    older = select(
+        f"m.room_id = %s AND (m.ts, m.id) <= (%s, %s) AND {SPOKEN} ORDER BY m.ts DESC, m.id DESC LIMIT %s",
+        [room_id, before.at, before.id, limit],
+    )
+    return older[::-1]
 
 
-def thread(*, room_id: int, root: str, before: Message, limit: int) -> list[Line]:
-    """A thread's first message and its last `limit` ones up to `before`: the room's window may have passed them."""
-    if not root:
-        return []
-    said = spoken(Message.objects.filter(room_id=room_id, ts__lte=before.ts))
-    last = read(said.filter(thread=root).order_by("-ts", "-pk")[:limit])
-    first = read(said.filter(rc_id=root))
-    return _upto(in_order([*first, *last]), before=before, limit=limit + 1)
-
-
-def _upto(lines: Sequence[Line], *, before: Message, limit: int) -> list[Line]:
-    last = (micros(before.ts), before.pk)
-    return [line for line in lines if line.order <= last][-limit:]
+def _upto(lines: Sequence[Line], *, before: Moment, limit: int) -> list[Line]:
+    return [line for line in lines if (line.ts, line.id) <= before][-limit:]
 
 
 def _line_at_hand(message: Message) -> Line | None:
@@ -109,46 +146,25 @@ def _line_at_hand(message: Message) -> Line | None:
 # Postgres: what the window must add up to
 
 
-def _fingerprint(*, room_id: int, before: Message, limit: int) -> _Sum:
+def _fingerprint(*, room_id: int, before: Moment, limit: int) -> _Sum:
     """Count, ids, revisions and lengths of the window's rows: an edit, a deletion or a late arrival changes it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*), coalesce(sum(id), 0),"
-            " coalesce(sum((extract(epoch FROM rc_updated_at) * 1000000)::bigint), 0),"
-            " coalesce(sum(least(char_length(text), %s)), 0)"
-            " FROM (SELECT id, rc_updated_at, text FROM messages WHERE room_id = %s AND deleted_at IS NULL"
-            " AND system_type = '' AND text <> '' AND (ts, id) <= (%s, %s) ORDER BY ts DESC, id DESC LIMIT %s) AS w",
-            [MAX_LINE_CHARS, room_id, before.ts, before.pk, limit],
-        )
-        count, ids, revisions, lengths = cursor.fetchone()
+    ((count, ids, revisions, lengths),) = sql.rows(
+        _FINGERPRINT,
+        [MAX_LINE_CHARS, room_id, before.at, before.id, limit],
+    )
     return (int(count), int(ids), int(revisions), int(lengths))
 
 
 def _sum(lines: Sequence[Line]) -> _Sum:
     return (
         len(lines),
-        sum(line.id for line in lines),
-        sum(line.revision for line in lines),
-        sum(len(line.text) for line in lines),
+        sum([line.id for line in lines]),
+        sum([line.revision for line in lines]),
+        sum([len(line.text) for line in lines]),
     )
 
 
-# Redis: one list per room
-
-
-def _push(*, room_id: int, lines: Sequence[Line]) -> None:
-    if not lines or not _breaker.is_closed():
-        return
-    kept = settings.NEXUS_WORKING_MEMORY + SLACK
-    try:
-        with _connection().pipeline(transaction=True) as pipe:
-            pipe.rpush(_key(room_id), *[_encode(line) for line in lines[-kept:]])
-            pipe.ltrim(_key(room_id), -kept, -1)
-            pipe.expire(_key(room_id), KEEP_S)
-            pipe.execute()
-        _breaker.succeeded()
-    except redis.RedisError as error:
-        _breaker.failed(reason=repr(error))
+# Redis: one hash per room
 
 
 def _store(*, room_id: int, lines: Sequence[Line]) -> None:
@@ -157,10 +173,17 @@ def _store(*, room_id: int, lines: Sequence[Line]) -> None:
     try:
         with _connection().pipeline(transaction=True) as pipe:
             pipe.delete(_key(room_id))
-            pipe.rpush(_key(room_id), *[_encode(line) for line in lines])
+            pipe.hset(_key(room_id), mapping={str(line.id): _encode(line) for line in lines})
             pipe.expire(_key(room_id), KEEP_S)
             pipe.execute()
         _breaker.succeeded()
+    except redis.RedisError as error:
+        _breaker.failed(reason=repr(error))
+
+
+def _drop(*, room_id: int, lines: Sequence[Line]) -> None:
+    try:
+        _connection().hdel(_key(room_id), *[str(line.id) for line in lines])
     except redis.RedisError as error:
         _breaker.failed(reason=repr(error))
 
@@ -169,17 +192,16 @@ def _load(*, room_id: int) -> list[Line]:
     if not _breaker.is_closed():
         return []
     try:
-        raw = _connection().lrange(_key(room_id), 0, -1)
+        raw = _connection().hvals(_key(room_id))
         _breaker.succeeded()
     except redis.RedisError as error:
         _breaker.failed(reason=repr(error))
         return []
     try:
-        lines = in_order([_decode(item) for item in raw])  # type: ignore[union-attr]  # the client is not async
+        return in_order([_decode(item) for item in raw])  # type: ignore[union-attr]  # the client is not async
     except msgspec.MsgspecError as error:
         logger.warning("working memory unreadable", extra={"room": room_id, "error": repr(error)})
         return []
-    return [line for line in lines if line.text]
 
 
 def _key(room_id: int) -> str:

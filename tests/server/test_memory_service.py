@@ -1,0 +1,182 @@
+"""Does mem0-api check keys and fields, answer every failure by name, and stay upright?"""
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+
+from composer.memory.service import MAX_WAITING, MemoryApi
+from composer.memory.store import Found, Stored, StoreUnavailableError
+
+KEY = "k" * 40
+
+
+class FakeStore:
+    def __init__(self) -> None:
+        self.added = []
+        self.searched = []
+        self.error: Exception | None = None
+        self.gate: threading.Event | None = None
+
+    def add(self, memories):
+        self._stumble()
+        self.added += memories
+        return [Stored(memory.msg, "added") for memory in memories]
+
+    def search(self, *, query, scopes, limit):
+        self._stumble()
+        self.searched.append((query, list(scopes), limit))
+        return [Found(1, "text", 0.5)]
+
+    def remove(self, *, msg):
+        self._stumble()
+        return 1
+
+    def is_alive(self):
+        return self.error is None
+
+    def _stumble(self) -> None:
+        if self.gate is not None:
+            self.gate.wait(5)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def store():
+    return FakeStore()
+
+
+@pytest.fixture
+async def client(store):
+    api = MemoryApi(make_store=lambda: store, key=KEY)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(api), base_url="http://memory", headers=headers
+    ) as client:
+        yield client
+
+
+def memory(**values):
+    return {"msg": 1, "scope": "room:backend", "text": "hello", "rev": 1} | values
+
+
+async def test_memories_are_taken_with_the_key(client, store):
+    answer = await client.post("/memories", json={"memories": [memory()]})
+
+    assert answer.status_code == 200
+    assert answer.json() == {"results": [{"msg": 1, "state": "added", "reason": ""}]}
+    assert store.added[0].scope == "room:backend"
+
+
+@pytest.mark.parametrize("given", ["", "Bearer ", "Bearer wrong", KEY, f"bearer {KEY}x"])
+async def test_without_the_key_nothing_is_answered(client, store, given):
+    for method, path in (("POST", "/memories"), ("POST", "/search"), ("DELETE", "/memories?msg=1"), ("GET", "/other")):
+        answer = await client.request(method, path, headers={"Authorization": given})
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "unauthorized"
+    assert not store.added
+    assert not store.searched
+
+
+async def test_health_is_told_without_a_key(client, store):
+    well = await client.get("/healthz", headers={"Authorization": ""})
+    store.error = StoreUnavailableError("down")
+    ill = await client.get("/healthz")
+
+    assert (well.status_code, ill.status_code) == (200, 503)
+
+
+async def test_a_search_names_its_scopes(client, store):
+    one = await client.post("/search", json={"query": "port?", "scope": "room:backend", "limit": 5})
+    two = await client.post("/search", json={"query": "port?", "scope": ["room:a", "project:1"]})
+
+    assert one.json()["results"] == [{"msg": 1, "text": "text", "score": 0.5, "is_fact": False}]
+    assert two.status_code == 200
+    assert store.searched == [("port?", ["room:backend"], 5), ("port?", ["room:a", "project:1"], 20)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/memories", b""),
+        ("/memories", b"{"),
+        ("/memories", b"\xff\xfe"),
+        ("/memories", b"[]"),
+        ("/memories", b'{"memories": []}'),
+        ("/memories", b'{"memories": [{"msg": "one", "scope": "room:a", "text": "x"}]}'),
+        ("/memories", b'{"memories": [{"msg": 1, "scope": "room a", "text": "x"}]}'),
+        ("/memories", b'{"memories": [{"msg": 1, "scope": "*", "text": "x"}]}'),
+        ("/memories", b'{"memories": [{"msg": 1, "scope": "room:a", "text": "  "}]}'),
+        ("/memories", b'{"memories": [{"msg": 1, "scope": "room:a", "text": "a\\u0000b"}]}'),
+        ("/memories", b'{"memories": [{"msg": 1, "scope": "room:a", "text": "x", "user_id": "mallory"}]}'),
+        ("/memories", b'{"memories": [' + b",".join([b'{"msg": 1, "scope": "r", "text": "x"}'] * 101) + b"]}"),
+        ("/search", b'{"query": "", "scope": "room:a"}'),
+        ("/search", b'{"query": "x"}'),
+        ("/search", b'{"query": "x", "scope": []}'),
+        ("/search", b'{"query": "x", "scope": "*"}'),
+        ("/search", b'{"query": "x", "scope": "room:a", "limit": 0}'),
+        ("/search", b'{"query": "x", "scope": "room:a", "limit": 100000}'),
+        ("/search", b'{"query": "x", "scope": "room:a", "run_id": "*"}'),
+    ],
+)
+async def test_a_bad_body_gets_a_named_error(client, store, path, body):
+    answer = await client.post(path, content=body)
+
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]) == {"code", "message", "hint"}
+    assert not store.added
+    assert not store.searched
+
+
+@pytest.mark.parametrize("query", ["", "?msg=", "?msg=abc", "?msg=1&msg=2", "?msg=-1", "?msg=" + "9" * 40])
+async def test_a_removal_names_one_message(client, query):
+    answer = await client.delete(f"/memories{query}")
+
+    assert answer.status_code == 422
+
+
+async def test_a_body_that_is_too_large_is_refused(client):
+    answer = await client.post("/memories", content=b"x" * (3 * 1024 * 1024))
+
+    assert answer.status_code == 413
+
+
+async def test_an_unknown_path_says_what_is_served(client):
+    answer = await client.get("/memory")
+
+    assert answer.status_code == 404
+    assert "/search" in answer.json()["error"]["hint"]
+
+
+async def test_a_database_that_is_down_is_told_as_such(client, store):
+    store.error = StoreUnavailableError("no connection")
+
+    answer = await client.post("/search", json={"query": "x", "scope": "room:a"})
+
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "unavailable"
+
+
+async def test_an_unexpected_failure_is_answered_without_its_insides(client, store):
+    store.error = RuntimeError("password=hunter2")
+
+    answer = await client.post("/search", json={"query": "x", "scope": "room:a"})
+
+    assert answer.status_code == 500
+    assert "hunter2" not in answer.text
+
+
+async def test_too_many_calls_at_once_are_told_to_come_back(client, store):
+    store.gate = threading.Event()
+    search = {"query": "x", "scope": "room:a"}
+    calls = [asyncio.create_task(client.post("/search", json=search)) for _ in range(MAX_WAITING + 5)]
+    done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    store.gate.set()
+
+    statuses = [answer.status_code for answer in await asyncio.gather(*calls)]
+
+    assert all(call.result().status_code == 503 for call in done)
+    assert statuses.count(200) == MAX_WAITING
+    assert statuses.count(503) == 5
