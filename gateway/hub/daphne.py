@@ -25,6 +25,7 @@ class Protocol(WebSocketProtocol):
 
     def onConnect(self, request: Any) -> Any:  # noqa: N802 - autobahn's name
         self.maxFramePayloadSize = MAX_FRAME_BYTES
+        self.failByDrop = False  # say 1009 before hanging up
         self.maxMessagePayloadSize = MAX_FRAME_BYTES
         return super().onConnect(request)
 

@@ -22,6 +22,7 @@ from docker.ports import free_ports
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 WAIT_S = 8.0
+NAME = "nexus-gateway-of-tests"
 JOURNAL = "0" * 31 + "1"
 
 
@@ -33,7 +34,7 @@ def database_url() -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "NEXUS_DATABASE_URL": database_url(), "NEXUS_LOG_LEVEL": "INFO", **more}
+    return {**os.environ, "NEXUS_DATABASE_URL": database_url(), "NEXUS_LOG_LEVEL": "INFO", "PGAPPNAME": NAME, **more}
 
 
 @dataclass(slots=True)
@@ -142,11 +143,7 @@ async def raw_bridge(gateway: Gateway, token: str, *agents: Any, **options: Any)
         yield bridge
 
 
-def terminate_database_connections(*, application: str) -> None:
-    """As a restart of Postgres would."""
+def kick_gateways_out() -> None:
+    """As a restart of Postgres does: every connection of gateways to the tests' database ends at once."""
     with psycopg.connect(database_url(), autocommit=True) as outside:
-        outside.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = %s",
-            [application],
-        )
+        outside.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [NAME])

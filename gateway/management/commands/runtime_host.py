@@ -1,0 +1,84 @@
+"""Runs the host's own bridge: @shell-echo, and with NEXUS_HOST_CLIS=1 an agent for each real CLI that is found."""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from gateway import bridges
+from gateway.bridges.setup import agent_section, head
+from nexus_bridge.adapters import known_kinds
+from nexus_bridge.config import DEFAULT_COMMANDS
+from runtime.host import Bundle, Host, Lease, write_privately
+
+BRIDGE_NAME = "runtime-host"
+SHELL_ECHO = "shell-echo"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    slug: str
+    cli: str
+    command: Sequence[str]
+    parallel: int = 1
+
+
+class Command(BaseCommand):
+    help = "Holds a lease and supervises the host's own bridge, which spawns the built-in agents' CLIs."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: stop.set())
+        owner = f"{socket.gethostname()}:{os.getpid()}"[:100]
+        expected = (bridges.BridgeError,)
+        Host(lease=Lease(owner=owner), prepare=prepare, stop=stop, expected=expected).run()
+
+
+def prepare() -> Bundle:
+    """Agents and token in the database, the configuration on disk. Raises BridgeError while the chat is away."""
+    found = built_in()
+    bridge = bridges.ensure_host(name=BRIDGE_NAME, agents=[(one.slug, one.cli, one.parallel) for one in found])
+    token = bridges.rotate(bridge_id=bridge.pk, actor="runtime_host", overlap_s=0)
+    folder = Path(settings.NEXUS_STATE_DIR) / "host"
+    home = _home(folder)
+    text = head(hub=settings.NEXUS_PUBLIC_URL, token=token, journal=str(folder / "journal"))
+    for one in found:
+        workdir = folder / "work" / one.slug
+        workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text += agent_section(one.slug, one.cli, one.command, str(workdir), parallel=one.parallel)
+    config = folder / "bridge.toml"
+    write_privately(config, text)
+    return Bundle(config=config, home=home)
+
+
+def built_in() -> list[BuiltIn]:
+    """Real CLIs run with the login of whoever runs this, so they need that person's word: NEXUS_HOST_CLIS."""
+    echo = BuiltIn(slug=SHELL_ECHO, cli="pty", command=[sys.executable, "-m", "nexus_bridge.shell_echo"], parallel=4)
+    if not settings.NEXUS_HOST_CLIS:
+        return [echo]
+    known = set(known_kinds())
+    real = [
+        BuiltIn(slug=kind, cli=kind, command=list(command))
+        for kind, command in DEFAULT_COMMANDS.items()
+        if kind in known and command and shutil.which(command[0])
+    ]
+    return [echo, *real]
+
+
+def _home(folder: Path) -> Path:
+    """Real CLIs find their logins at home; the echo needs none, so it gets an empty one."""
+    if settings.NEXUS_HOST_CLIS:
+        return Path.home()
+    home = folder / "home"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
