@@ -1,0 +1,145 @@
+"""Which faults strike when? Planned from a seed alone, then done to a running Nexus."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from tests.world.world import World
+
+WORKERS: Final = ("composer", "runtime")
+UP_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`what` is kill, kill_child (one of a worker's processes), flush or stop; `stop_s` for stop."""
+
+    at_s: float
+    what: str
+    target: str
+    stop_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Strikes:
+    """What was really done, for the person who reads a failure."""
+
+    lines: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    error: BaseException | None = None
+
+    def note(self, at_s: float, what: str, target: str, pid: int | None) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+        self.lines.append(f"{at_s:7.2f} s  {what} {target} {pid or ''}".rstrip())
+
+
+def make_schedule(
+    *,
+    seed: int,
+    duration_s: float,
+    targets: Sequence[str],
+    kill_count: int,
+    flush_count: int,
+    stop_count: int,
+    stop_s: float,
+) -> list[Fault]:
+    """Kills go round the targets in random order, so that each has its share."""
+    chance = random.Random(f"faults {seed}")
+    deck: list[str] = []
+    while len(deck) < kill_count:
+        deck += chance.sample(targets, len(targets))
+    faults = [_kill(chance, at_s=chance.uniform(0, duration_s), target=target) for target in deck[:kill_count]]
+    faults += [Fault(chance.uniform(0, duration_s), "flush", "valkey") for _ in range(flush_count)]
+    # Stops are kept apart, so that two of them are two.
+    span = duration_s / max(stop_count, 1)
+    for number in range(stop_count):
+        at_s = number * span + chance.uniform(0, max(0.0, span - stop_s))
+        faults.append(Fault(at_s, "stop", "valkey", stop_s))
+    return sorted(faults, key=lambda fault: fault.at_s)
+
+
+def strike_all(*, schedule: Sequence[Fault], world: World) -> Strikes:
+    """Strikes at each fault's time, or as soon after it as there is something to strike."""
+    strikes = Strikes()
+    started_at = time.monotonic()
+    timers: list[threading.Timer] = []
+    try:
+        for fault in schedule:
+            time.sleep(max(0.0, started_at + fault.at_s - time.monotonic()))
+            pid = _strike(fault, world=world, timers=timers)
+            strikes.note(time.monotonic() - started_at, fault.what, fault.target, pid)
+    finally:
+        for timer in timers:
+            timer.join()
+    return strikes
+
+
+def _kill(chance: random.Random, *, at_s: float, target: str) -> Fault:
+    is_child = target in WORKERS and chance.random() < 0.3
+    return Fault(at_s, "kill_child" if is_child else "kill", target)
+
+
+def _strike(fault: Fault, *, world: World, timers: list[threading.Timer]) -> int | None:
+    match fault.what:
+        case "flush":
+            _flush(world)
+            return None
+        case "stop":
+            world.stack.pause(fault.target)
+            timer = threading.Timer(fault.stop_s, world.stack.resume, args=(fault.target,))
+            timer.start()
+            timers.append(timer)
+            return world.stack.pid(fault.target)
+        case "kill_child":
+            return _kill_child(world, fault.target) or _kill_when_up(world, fault.target)
+        case _:
+            return _kill_when_up(world, fault.target)
+
+
+def _kill_when_up(world: World, target: str) -> int:
+    """One that has just died is awaited: a strike is a strike."""
+    deadline = time.monotonic() + UP_TIMEOUT_S
+    while (pid := world.stack.kill(target)) is None:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{target} did not come back within {UP_TIMEOUT_S:.0f} s after it was killed")
+        time.sleep(_POLL_S)
+    return pid
+
+
+def _kill_child(world: World, target: str) -> int | None:
+    parent = world.stack.pid(target)
+    children = [] if parent is None else _children(parent)
+    for child in children[:1]:
+        os.kill(child, signal.SIGKILL)
+        return child
+    return None
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _flush(world: World) -> None:
+    """Redis may be down or stopped at this moment; then as soon as it is back."""
+    deadline = time.monotonic() + UP_TIMEOUT_S
+    while True:
+        try:
+            world.flush_redis()
+        except redis.RedisError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
