@@ -90,7 +90,7 @@ class Hub:
         del self._by_bridge[connection.bridge_id]
         bridge_id, session = connection.bridge_id, connection.session
         with contextlib.suppress(DatabaseError, InterfaceError):
-            await self._threads.run(lambda: sessions.let_go(bridge_id=bridge_id, session=session))
+            await self._threads.run_twice(lambda: sessions.let_go(bridge_id=bridge_id, session=session))
 
     async def greet(self, connection: Connection, hello: Hello) -> Reception:
         """Give the connection its session; whoever held the bridge here before is sent away. Raises Unwelcome."""

@@ -22,10 +22,7 @@ class DatabaseThreads:
 
     async def run_twice(self, act: Callable[[], Result]) -> Result:
         """For acts that may be repeated: after a restart of Postgres the first use of an old connection fails."""
-        try:
-            return await self.run(act)
-        except (OperationalError, InterfaceError):
-            return await self.run(act)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _guarded_twice, act)
 
     async def close(self) -> None:
         """Close each thread's connection, then the threads. For the end of a process or of a test."""
@@ -40,3 +37,11 @@ def _guarded(act: Callable[[], Result]) -> Result:
     except (OperationalError, InterfaceError):
         connection.close()
         raise
+
+
+def _guarded_twice(act: Callable[[], Result]) -> Result:
+    """Both tries in one thread: each thread has an old connection of its own."""
+    try:
+        return _guarded(act)
+    except (OperationalError, InterfaceError):
+        return _guarded(act)
