@@ -16,6 +16,7 @@ from nexus_bridge import events
 from runtime.models import Chunk
 from tests.fakes.chat import FakeChat, FakeClock
 
+STILL_TURNS = 12
 _MINUTE = timedelta(seconds=60)
 
 
@@ -40,6 +41,7 @@ class Desk:
     def __init__(self, account: BotAccount, chat: FakeChat, clock: FakeClock, owner: str = "chat-1") -> None:
         self.chat, self.clock = chat, clock
         self.is_held = True
+        self.is_stopped = False
         self.database = DatabaseThread(name="test-poster")
         self.typing_in: list[frozenset[tuple[str, str]]] = []
         self.poster = Poster(
@@ -58,9 +60,12 @@ class Desk:
     async def quiet(self) -> None:
         """Nudge, then wait until the poster waits for its clock everywhere."""
         self.poster.nudge(invocation_id=0)
+        turns = 0
         async with asyncio.timeout(8):
-            while not self._is_waiting():  # noqa: ASYNC110  (no single event says that all tasks wait)
-                await asyncio.sleep(0.001)
+            # A wait that has just been cut short needs some turns of the loop before it shows.
+            while turns < STILL_TURNS:
+                turns = turns + 1 if self._is_waiting() else 0
+                await asyncio.sleep(0 if turns else 0.001)
 
     async def after(self, seconds: float, *, step_s: float = 0.25) -> None:
         """Let so much time pass, in steps, with everything done that falls due on the way."""
@@ -71,6 +76,9 @@ class Desk:
             await self.quiet()
 
     async def stop(self) -> None:
+        if self.is_stopped:
+            return
+        self.is_stopped = True
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         await asyncio.to_thread(self.database.close)
@@ -78,8 +86,8 @@ class Desk:
     def _is_waiting(self) -> bool:
         if self.task.done():
             return True
-        lanes = sum(not task.done() for task in self.poster._tasks.values())
-        return not self.poster._wake.is_set() and self.clock.waiting == lanes + 1
+        running = sum(not task.done() for task in self.poster._tasks.values())
+        return not self.poster._wake.is_set() and self.clock.waiting == running + 1
 
 
 def hold(account: BotAccount, owner: str = "chat-1") -> BotAccount:
