@@ -221,7 +221,9 @@ def _choice(options: Mapping[str, str], name: str, *, default: str = "") -> str:
     allowed = _CHOICES[name]
     value = options.get(name, default or allowed[0])
     if value not in allowed:
-        raise BadOption(f'Option `{name}` of a pty agent is "{value}"; it may be {" or ".join(filter(None, allowed))}.')
+        raise BadOption(
+            f'Option `{name}` of a pty agent is "{value}"; it may be {" or ".join(filter(None, allowed))}.'
+        )
     return value
 
 
