@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from nexus_bridge import echo_cli
 
@@ -20,15 +21,15 @@ MARKER = re.compile(r"\bq\d{4}x\d+\b")
 class RecordingEcho(echo_cli.Echo):
     """Plays as the echo program does, and writes down each turn's start and end."""
 
-    def __init__(self, *, ledger, agent, lanes, **options):
+    def __init__(self, *, ledger: str, agent: str, lanes: int, **options: Any) -> None:
         super().__init__(**options)
         self.ledger = Path(ledger)
         self.agent = agent
         self.lanes = lanes
-        self.lane = None
+        self.lane: int | None = None
         self.note("spawn")
 
-    def play(self, prompt):
+    def play(self, prompt: str) -> None:
         question, _ = echo_cli.read_prompt(prompt)
         markers = MARKER.findall(question)
         is_free = self.take_lane()
@@ -39,13 +40,13 @@ class RecordingEcho(echo_cli.Echo):
             self.let_go()
             self.note("end", markers=markers)
 
-    def say(self, kind, **fields):
+    def say(self, kind: str, **fields: Any) -> None:
         # The bridge may start the next turn elsewhere as soon as it has read `done`.
         if kind == "done":
             self.let_go()
         super().say(kind, **fields)
 
-    def take_lane(self):
+    def take_lane(self) -> bool:
         for number in range(self.lanes):
             descriptor = os.open(self.ledger / f"{self.agent}.lane{number}", os.O_CREAT | os.O_RDWR, 0o600)
             try:
@@ -57,19 +58,19 @@ class RecordingEcho(echo_cli.Echo):
                 return True
         return False
 
-    def let_go(self):
+    def let_go(self) -> None:
         if self.lane is not None:
             os.close(self.lane)
             self.lane = None
 
-    def note(self, what, **fields):
+    def note(self, what: str, **fields: Any) -> None:
         line = {"what": what, "agent": self.agent, "pid": os.getpid(), "session": self.session, "at": time.time()}
         descriptor = os.open(self.ledger / "ledger.jsonl", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         os.write(descriptor, json.dumps({**line, **fields}).encode() + b"\n")
         os.close(descriptor)
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     ledger, agent, lanes, *rest = arguments
     if "--version" in rest:
         os.write(1, b"echo 1.0 recording\n")

@@ -101,8 +101,9 @@ def say_all(*, plan: Plan, world: World, rooms: Mapping[str, Room]) -> Said:
     """Says everything at its time, in order; a chat that is asked late is asked at once."""
     said = Said()
     threads: dict[str, str] = {}
-    acts: list[tuple[float, int, Ask | Talk]] = [(one.at_s, 0, one) for one in (*plan.asks, *plan.talks)]
-    acts += [(one.at_s + one.follow_s, 1, one) for one in (*plan.asks, *plan.talks) if one.follows]
+    everything: list[Ask | Talk] = [*plan.asks, *plan.talks]
+    acts = [(one.at_s, 0, one) for one in everything]
+    acts += [(one.at_s + one.follow_s, 1, one) for one in everything if one.follows]
     started_at = time.monotonic()
     for at_s, is_follow, one in sorted(acts, key=lambda act: (act[0], act[1])):
         time.sleep(max(0.0, started_at + at_s - time.monotonic()))

@@ -216,7 +216,7 @@ pace_ms = "{pace_ms}"
         with psycopg.connect(
             self.stack.env["NEXUS_DATABASE_URL"], autocommit=True, row_factory=dict_row, connect_timeout=10
         ) as connection:
-            cursor = connection.execute(text, values)  # type: ignore[arg-type]  # the tests' own constant texts
+            cursor = connection.execute(text, values)
             return cursor.fetchall() if cursor.description else []
 
     def chat_state(self) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""One whole Nexus for all end-to-end tests of a run; each test has rooms and agents of its own."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.world.world import Bridged, Room, World
+
+HOST_AGENT = "shell-echo"
+_numbers = itertools.count(1)
+
+MakeRoom = Callable[..., Room]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Running; when the last test is through, nothing of it may be left."""
+    made = World(directory=tmp_path_factory.mktemp("nexus"), settings={"NEXUS_BRIDGE_LEASE_S": "10"})
+    made.start()
+    try:
+        made.wait_online(HOST_AGENT)
+        yield made
+    finally:
+        left = made.stop()
+    assert not left, f"left running: {left}"
+
+
+@pytest.fixture(scope="session")
+def echo(world: World) -> Bridged:
+    """Alice's agent, for every test that does no harm to its bridge."""
+    return world.agent(owner="alice", parallel=4, pace_ms=10)
+
+
+@pytest.fixture
+def make_room(world: World) -> MakeRoom:
+    """A new room of Alice's with Bob and these agents in it."""
+
+    def make(*slugs: str, is_private: bool = False) -> Room:
+        room = world.room(f"room-{next(_numbers)}", owner="alice", members=["bob"], is_private=is_private)
+        world.invite(room, owner="alice", slugs=list(slugs))
+        return room
+
+    return make
