@@ -70,7 +70,7 @@ class Bridge:
         self.session = Session(
             journal=self.journal,
             agents=[AgentOffer(slug="echo-alice", cli_kind="echo", parallel=4)],
-            gate=lambda offer: None,
+            gate=lambda _: None,
             client_version="0.1.0",
         )
         self.client = Client(

@@ -4,6 +4,7 @@ The hub here is a model of the rules of DESIGN section 5: rows with state and fe
 rewind on a gap, drop for what is over. Frames travel in two queues that a cut empties.
 """
 
+import random
 import shutil
 import tempfile
 from collections import deque
@@ -45,6 +46,7 @@ AGENTS = (
     AgentOffer(slug="claude-alice", cli_kind="echo", parallel=1),
     AgentOffer(slug="echo-alice", cli_kind="echo", parallel=2),
 )
+SIZES = st.lists(st.integers(1, 400), min_size=1, max_size=6)
 LIMITS = HubLimits(unacked_bytes=2_000)
 
 
@@ -54,7 +56,6 @@ class Row:
     state: str = "queued"
     payloads: list[str] = field(default_factory=list)
     sha256: str = ""
-    is_cancelling: bool = False
     has_rewound: bool = False
 
     @property
@@ -73,7 +74,7 @@ class ModelHub:
             case Hello():
                 return self._greet(frame)
             case Accepted():
-                return self._on_run(frame.invocation, frame.fence, lambda row: [])
+                return self._on_run(frame.invocation, frame.fence, lambda _: [])
             case Refused():
                 row = self.rows[frame.invocation]
                 if row.state == "offered" and row.prompt.fence == frame.fence:
@@ -165,7 +166,7 @@ class BridgeMachine(RuleBasedStateMachine):
     def _boot(self) -> None:
         self.journal = Journal.open(directory=self.directory / "journal", now=0.0, durable=False)
         self.session = Session(
-            journal=self.journal, agents=AGENTS, gate=lambda offer: None, client_version="0.1.0", max_frame_chunks=3
+            journal=self.journal, agents=AGENTS, gate=lambda _: None, client_version="0.1.0", max_frame_chunks=3
         )
 
     def teardown(self) -> None:
@@ -179,7 +180,13 @@ class BridgeMachine(RuleBasedStateMachine):
 
     @initialize()
     def first_connection(self) -> None:
+        self.come_back()
+
+    @precondition(lambda self: not self.is_connected)
+    @rule()
+    def come_back(self) -> None:
         self.connect()
+        self.deliver_all()
 
     @precondition(lambda self: not self.is_connected)
     @rule()
@@ -207,57 +214,57 @@ class BridgeMachine(RuleBasedStateMachine):
         self.turns.clear()
         self._boot()
 
+    @rule(agent=st.sampled_from(AGENTS), room=st.sampled_from(["r1", "r2"]), sizes=SIZES, is_sent=st.booleans())
+    def ask(self, agent: AgentOffer, room: str, sizes: list[int], is_sent: bool) -> None:
+        """A mention that is composed, offered and taken without trouble, and answered for a bit."""
+        self.mention(agent, room)
+        if self.hub.is_ready:
+            invocation = self.next_invocation - 1
+            self._offer(self.hub.rows[invocation])
+            self.deliver_all()
+            if invocation in self.turns:
+                self._say(self.turns[invocation], sizes)
+            if is_sent:
+                self.deliver_all()
+
     @rule(agent=st.sampled_from(AGENTS), room=st.sampled_from(["r1", "r2"]))
     def mention(self, agent: AgentOffer, room: str) -> None:
         invocation = self.next_invocation
         self.next_invocation += 1
         self.hub.rows[invocation] = Row(prompt=prompt_for(invocation, agent=agent.slug, session_key=room))
 
-    @precondition(lambda self: self.hub.is_ready)
+    @precondition(lambda self: self.hub.is_ready and self._rows("queued", "offered"))
     @rule(data=st.data())
     def offer(self, data: st.DataObject) -> None:
-        """Queued rows are composed (a new fence) and offered; offered ones are offered again."""
-        rows = [row for row in self.hub.rows.values() if row.state in {"queued", "offered"}]
-        if not rows:
-            return
-        row = data.draw(st.sampled_from(rows))
-        if row.state == "queued":
-            row.prompt = prompt_for(
-                row.prompt.invocation,
-                agent=row.prompt.agent,
-                session_key=row.prompt.session_key,
-                fence=row.prompt.fence + 1,
-            )
-            row.state = "offered"
-        self.to_bridge.append(row.prompt)
+        self._offer(data.draw(st.sampled_from(self._rows("queued", "offered"))))
 
-    @precondition(lambda self: self.hub.is_ready)
+    @precondition(lambda self: self.hub.is_ready and self._rows("offered", "running"))
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        rows = [row for row in self.hub.rows.values() if row.state in {"offered", "running"}]
-        if rows:
-            row = data.draw(st.sampled_from(rows))
-            row.is_cancelling = True
-            self.to_bridge.append(Cancel(invocation=row.prompt.invocation, fence=row.prompt.fence, reason="stopped"))
+        row = data.draw(st.sampled_from(self._rows("offered", "running")))
+        self.to_bridge.append(Cancel(invocation=row.prompt.invocation, fence=row.prompt.fence, reason="stopped"))
 
-    @precondition(lambda self: self.hub.is_ready)
+    @precondition(lambda self: self.hub.is_ready and self._rows("running"))
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
         """The hub ends a row by itself; the bridge hears of it when it next says something."""
-        rows = [row for row in self.hub.rows.values() if row.state == "running"]
-        if rows:
-            data.draw(st.sampled_from(rows)).state = "failed"
+        data.draw(st.sampled_from(self._rows("running"))).state = "failed"
 
-    @precondition(lambda self: self.hub.is_ready)
+    @precondition(lambda self: self.hub.is_ready and self._rows("running"))
     @rule(data=st.data())
     def start_over(self, data: st.DataObject) -> None:
-        """What the hub has stored is not what was sent: it asks for all of it again."""
-        rows = [row for row in self.hub.rows.values() if row.state == "running" and not row.has_rewound]
-        if rows:
-            row = data.draw(st.sampled_from(rows))
+        """What the hub has stored is not what was sent: it asks for all of it again, once."""
+        row = data.draw(st.sampled_from(self._rows("running")))
+        if not row.has_rewound and row.payloads:
             row.has_rewound = True
             row.payloads.clear()
             self.to_bridge.append(Rewind(invocation=row.prompt.invocation, seq=1))
+
+    @rule()
+    def deliver_all(self) -> None:
+        while self.to_hub or self.to_bridge:
+            self.deliver_to_hub(1)
+            self.deliver_to_bridge(1)
 
     @rule(count=st.integers(1, 5))
     def deliver_to_hub(self, count: int) -> None:
@@ -274,29 +281,27 @@ class BridgeMachine(RuleBasedStateMachine):
                 if not self.is_connected:
                     return
 
-    @rule(data=st.data(), sizes=st.lists(st.integers(1, 400), min_size=1, max_size=6))
+    @precondition(lambda self: self._talking())
+    @rule(data=st.data(), sizes=SIZES)
     def say(self, data: st.DataObject, sizes: list[int]) -> None:
-        turns = [turn for turn in self.turns.values() if not turn.is_ended and not turn.is_paused]
-        if not turns:
-            return
-        turn = data.draw(st.sampled_from(turns))
+        self._say(data.draw(st.sampled_from(self._talking())), sizes)
+
+    def _say(self, turn: LiveTurn, sizes: list[int]) -> None:
         invocation = turn.prompt.invocation
         words = [f"{invocation}.{len(turn.said) + number} ".ljust(size, '"') for number, size in enumerate(sizes)]
         turn.said += words
         self.session.spool(invocation, [("text", word) for word in words])
         self._obey()
 
+    @precondition(lambda self: self._talking())
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        turns = [turn for turn in self.turns.values() if not turn.is_ended]
-        if turns:
-            self._end(data.draw(st.sampled_from(turns)))
+        self._end(data.draw(st.sampled_from(self._talking())))
 
+    @precondition(lambda self: self._ended())
     @rule(data=st.data())
     def free(self, data: st.DataObject) -> None:
-        turns = [turn for turn in self.turns.values() if turn.is_ended]
-        if turns:
-            self._free(data.draw(st.sampled_from(turns)))
+        self._free(data.draw(st.sampled_from(self._ended())))
 
     @rule()
     def compact(self) -> None:
@@ -324,6 +329,23 @@ class BridgeMachine(RuleBasedStateMachine):
                 assert row.payloads == said
 
     # Helpers
+
+    def _rows(self, *states: str) -> list[Row]:
+        return [row for row in self.hub.rows.values() if row.state in states]
+
+    def _talking(self) -> list[LiveTurn]:
+        return [turn for turn in self.turns.values() if not turn.is_ended and not turn.is_paused]
+
+    def _ended(self) -> list[LiveTurn]:
+        return [turn for turn in self.turns.values() if turn.is_ended]
+
+    def _offer(self, row: Row) -> None:
+        """A queued row is composed, with a new fence, and offered; an offered one is offered again."""
+        if row.state == "queued":
+            old = row.prompt
+            row.prompt = prompt_for(old.invocation, agent=old.agent, session_key=old.session_key, fence=old.fence + 1)
+            row.state = "offered"
+        self.to_bridge.append(row.prompt)
 
     def _obey(self) -> None:
         self.to_hub += self.session.frames()
@@ -371,17 +393,8 @@ class BridgeMachine(RuleBasedStateMachine):
                 if not turn.is_ended:
                     self._end(turn)
                 self._free(turn)
-            for row in self.hub.rows.values():
-                if row.state == "queued":
-                    row.prompt = prompt_for(
-                        row.prompt.invocation,
-                        agent=row.prompt.agent,
-                        session_key=row.prompt.session_key,
-                        fence=row.prompt.fence + 1,
-                    )
-                    row.state = "offered"
-                if row.state == "offered":
-                    self.to_bridge.append(row.prompt)
+            for row in self._rows("queued", "offered"):
+                self._offer(row)
             if not (self.to_hub or self.to_bridge):
                 break
         self.nothing_is_started_twice()
@@ -396,3 +409,53 @@ BridgeMachine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestAnythingMayHappen = BridgeMachine.TestCase
+
+
+class Choice:
+    """Stands in for Hypothesis' data where a plain random number generator drives the machine."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+
+    def draw(self, strategy: st.SearchStrategy) -> object:
+        return self.rng.choice(strategy.elements)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_long_life_with_random_trouble(seed: int) -> None:
+    rng = random.Random(seed)
+    data = Choice(rng)
+    machine = BridgeMachine()
+    machine.come_back()
+    acts = {
+        "ask": (8, lambda: machine.ask(rng.choice(AGENTS), rng.choice(["r1", "r2"]), sizes(rng), rng.random() < 0.5)),
+        "say": (12, lambda: machine._talking() and machine.say(data, sizes(rng))),
+        "end": (5, lambda: machine._talking() and machine.end(data)),
+        "free": (6, lambda: machine._ended() and machine.free(data)),
+        "some": (
+            10,
+            lambda: (machine.deliver_to_hub(rng.randint(1, 4)), machine.deliver_to_bridge(rng.randint(1, 4))),
+        ),
+        "all": (4, machine.deliver_all),
+        "cut": (2, lambda: machine.is_connected and machine.cut()),
+        "back": (4, lambda: machine.is_connected or machine.come_back()),
+        "crash": (0.4, machine.crash),
+        "cancel": (1, lambda: machine.hub.is_ready and machine._rows("offered", "running") and machine.cancel(data)),
+        "offer": (2, lambda: machine.hub.is_ready and machine._rows("queued", "offered") and machine.offer(data)),
+        "give up": (0.5, lambda: machine.hub.is_ready and machine._rows("running") and machine.give_up(data)),
+        "again": (0.5, lambda: machine.hub.is_ready and machine._rows("running") and machine.start_over(data)),
+        "compact": (0.3, machine.compact),
+    }
+
+    for name in rng.choices(list(acts), weights=[weight for weight, _ in acts.values()], k=1_200):
+        acts[name][1]()
+        machine.nothing_is_started_twice()
+        machine.lanes_hold()
+        machine.the_hub_has_a_beginning_of_what_was_said()
+
+    machine.teardown()
+    assert len(machine._rows("done")) > 20
+
+
+def sizes(rng: random.Random) -> list[int]:
+    return [rng.randint(1, 400) for _ in range(rng.randint(1, 6))]

@@ -87,7 +87,7 @@ class FakeHub:
         self.refuse_with: HTTPStatus | None = None
         self.redirect_to: str | None = None
         self.authorizations: list[str | None] = []
-        self.on_frame: Callable[[Frame], None] = lambda frame: None
+        self.on_frame: Callable[[Frame], None] = lambda _: None
         self.welcome: dict[str, Any] = {}
         self.is_silent = False
         self.url = ""
@@ -97,7 +97,12 @@ class FakeHub:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FakeHub"]:
         async with serve(
-            self._serve, "127.0.0.1", 0, process_request=self._admit, compression=None, max_size=protocol.MAX_FRAME_BYTES
+            self._serve,
+            "127.0.0.1",
+            0,
+            process_request=self._admit,
+            compression=None,
+            max_size=protocol.MAX_FRAME_BYTES,
         ) as server:
             self.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
             yield self
@@ -187,7 +192,9 @@ class FakeHub:
         for invocation, row in self.rows.items():
             if row.state == "running" and (invocation not in listed or listed[invocation].state == "lost"):
                 row.state = "interrupted"
-        live = [one for one in listed if self._row(one).state in {"offered", "running"} and listed[one].state != "lost"]
+        live = [
+            one for one in listed if self._row(one).state in {"offered", "running"} and listed[one].state != "lost"
+        ]
         for invocation in live:
             self._row(invocation).state = "running"
         resume = [Resume(invocation=one, next_seq=self._row(one).next_seq) for one in live]
@@ -196,7 +203,7 @@ class FakeHub:
     async def _commit(self, socket: ServerConnection, frame: Chunks | End) -> None:
         row = self._row(frame.invocation)
         if row.state != "running" or frame.fence != row.prompt.fence:
-            if frame.seq if isinstance(frame, End) else 0 < row.next_seq and self.is_acking:
+            if frame.seq if isinstance(frame, End) else row.next_seq > 0 and self.is_acking:
                 await socket.send(protocol.encode(Ack(invocation=frame.invocation, seq=row.next_seq - 1)))
             await socket.send(protocol.encode(Drop(invocation=frame.invocation, reason=row.state)))
             return
