@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from gateway import bridges
 from gateway.demo import chat, story
 from gateway.models import Agent, Message
-from nexus_bridge.adapters import kinds
+from nexus_bridge.adapters import known_kinds
 
 PEOPLE = {"alice": "Alice", "bob": "Bob", "charlie": "Charlie"}
 ADMIN_NAME = "demo"
@@ -73,7 +73,7 @@ class Command(BaseCommand):
 
     def _real_clis(self, say: story.Say) -> list[str]:
         """Agents that runtime_host made for the real CLIs it found."""
-        found = [kind for kind in kinds() if kind not in ("echo", "pty", "acp") and shutil.which(kind)]
+        found = [kind for kind in known_kinds() if kind not in ("echo", "pty", "acp") and shutil.which(kind)]
         if not found:
             say("no real agent CLI is on PATH, so none joins")
             return []
