@@ -39,7 +39,7 @@ class Command(BaseCommand):
         try:
             admin, people = self._people(say)
             rooms = _rooms(people)
-            self._agents(people, rooms, say)
+            self._agents(admin, people, rooms, say)
             self._play(admin, people, rooms, say)
         except (story.StoryFailedError, chat.ChatRefusedError, bridges.BridgeError) as error:
             raise CommandError(f"the demo stopped: {error}") from error
@@ -56,7 +56,9 @@ class Command(BaseCommand):
         say(f"people in the chat: {', '.join(PEOPLE.values())}")
         return admin, {name: chat.log_in(url=url, username=name, password=_password(name)) for name in PEOPLE}
 
-    def _agents(self, people: dict[str, chat.Person], rooms: dict[str, str], say: story.Say) -> None:
+    def _agents(
+        self, admin: chat.Person, people: dict[str, chat.Person], rooms: dict[str, str], say: story.Say
+    ) -> None:
         made = bridges.create(
             user=OWNER, cli="echo", slug="echo", rooms=(), who_may_ask="room", parallel=1, actor="demo"
         )
@@ -69,7 +71,7 @@ class Command(BaseCommand):
         if settings.NEXUS_HOST_CLIS:
             slugs += self._real_clis(say)
         for slug in slugs:
-            _invite(people=people, rooms=rooms, slug=slug)
+            _invite(admin=admin, owner=people[OWNER], rooms=rooms, slug=slug)
 
     def _real_clis(self, say: story.Say) -> list[str]:
         """Agents that runtime_host made for the real CLIs it found."""
@@ -118,12 +120,13 @@ def _rooms(people: dict[str, chat.Person]) -> dict[str, str]:
     return {"general": GENERAL, **made}
 
 
-def _invite(*, people: dict[str, chat.Person], rooms: dict[str, str], slug: str) -> None:
-    """Alice invites the agent to her rooms; where it already is, nothing changes."""
+def _invite(*, admin: chat.Person, owner: chat.Person, rooms: dict[str, str], slug: str) -> None:
+    """Whoever owns a room invites the agent to it; where it already is, nothing changes."""
     bot = Agent.objects.select_related("bot_account").get(slug=slug).bot_account
     for name, room_id in rooms.items():
         kind = "groups" if name == "leads" else "channels"
-        people[OWNER].post(f"{kind}.invite", roomId=room_id, userId=bot.rocketchat_id)
+        inviter = admin if room_id == GENERAL else owner
+        inviter.post(f"{kind}.invite", roomId=room_id, userId=bot.rocketchat_id)
 
 
 def _write_bridge_config(*, path: Path, token: str) -> None:
