@@ -1,9 +1,11 @@
 """Rooms and who is in them, as the chat tells it: rows for rooms, members, and when an agent joined."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -11,49 +13,56 @@ from gateway import nudges
 from gateway.ingest import rows
 from gateway.ingest.asking import JOIN_SLACK, Question, absent_chat_id, open_one
 from gateway.ingest.rows import Person
-from gateway.models import Agent, BotAccount, Message, Notice, Room, RoomCursor, RoomKind, RoomMember, User
+from gateway.models import Agent, Message, Notice, NoticeKind, Room, RoomCursor, RoomKind, RoomMember, User
 from gateway.rocketchat.events import ChatMember, ChatMessage, ChatRoom, ChatSubscription, moment
 
 KINDS: Final = {"c": RoomKind.CHANNEL, "p": RoomKind.PRIVATE, "d": RoomKind.DM}
+MAX_WAITING: Final = 200
 BACKFILL: Final = timedelta(minutes=1)
 """A room is read from this long before its first agent joined, for clocks differ."""
 
 
-def note_room(*, room: ChatRoom) -> None:
-    """The room's own facts; nothing happens to kinds that Nexus does not serve."""
-    if room.kind not in KINDS:
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What an account found out about a room it is in. `members` None: the chat would not say."""
+
+    room: ChatRoom
+    subscription: ChatSubscription
+    members: Sequence[ChatMember] | None
+    owners: frozenset[str]
+
+
+def learn(*, agent_id: int | None, found: Learned) -> None:
+    """A room with all its people in one step: a message that is stored before they are known would be judged wrongly."""
+    if found.room.kind not in KINDS:
         return
-    facts = {
-        "kind": KINDS[room.kind],
-        "name": room.name,
-        "title": room.title,
-        "topic": room.topic,
-        "is_archived": room.is_archived,
-        "is_read_only": room.is_read_only,
-        "is_encrypted": room.is_encrypted,
-    }
-    Room.objects.update_or_create(rid=room.rid, defaults=facts)
-
-
-def sync_subscriptions(*, agent_id: int | None, subscriptions: Iterable[ChatSubscription], is_all: bool) -> list[str]:
-    """The rooms an account is in. With `is_all` it is in no other. Returns the rids that are new to it."""
-    wanted = {one.rid: one for one in subscriptions if one.kind in KINDS}
-    fresh = []
     with transaction.atomic():
-        for one in sorted(wanted.values(), key=lambda one: one.rid):
-            room, _ = Room.objects.get_or_create(
-                rid=one.rid,
-                defaults={"kind": KINDS[one.kind], "name": "" if one.kind == "d" else one.name, "title": one.title},
-            )
-            since = moment(one.since) if one.since else timezone.now()
-            RoomCursor.objects.get_or_create(
-                room=room, defaults={"updated_to": since - BACKFILL, "deleted_to": since - BACKFILL}
-            )
-            if agent_id is not None and _join(room=room, agent_id=agent_id, subscription=one):
-                fresh.append(one.rid)
-        if is_all and agent_id is not None:
+        room = _note(found.room)
+        _begin(room, since=found.subscription.since)
+        if agent_id is not None:
+            _join(room=room, agent_id=agent_id, subscription=found.subscription)
+        if found.members is not None:
+            _set_people(room, members=found.members, owners=found.owners)
+
+
+def note_room(*, room: ChatRoom) -> None:
+    """The room's own facts, if it has a row."""
+    if room.kind in KINDS:
+        Room.objects.filter(rid=room.rid).update(**_facts(room))
+
+
+def note_memberships(*, agent_id: int | None, subscriptions: Iterable[ChatSubscription]) -> list[str]:
+    """The account is in these rooms and in no others. Returns those that have no row yet, to be learned."""
+    wanted = {one.rid: one for one in subscriptions if one.kind in KINDS}
+    with transaction.atomic():
+        found = {room.rid: room for room in Room.objects.filter(rid__in=wanted).order_by("rid")}
+        for rid, room in found.items():
+            _begin(room, since=wanted[rid].since)
+            if agent_id is not None:
+                _join(room=room, agent_id=agent_id, subscription=wanted[rid])
+        if agent_id is not None:
             RoomMember.objects.filter(agent_id=agent_id).exclude(room__rid__in=wanted).delete()
-    return fresh
+    return sorted(wanted.keys() - found.keys())
 
 
 def left_room(*, agent_id: int | None, rid: str) -> None:
@@ -61,24 +70,12 @@ def left_room(*, agent_id: int | None, rid: str) -> None:
         RoomMember.objects.filter(agent_id=agent_id, room__rid=rid).delete()
 
 
-def sync_members(*, rid: str, members: Iterable[ChatMember], owners: frozenset[str]) -> None:
+def sync_members(*, rid: str, members: Sequence[ChatMember], owners: frozenset[str]) -> None:
     """The people of a room, completely: who is not listed is not in it. Agents come from their own subscriptions."""
     with transaction.atomic():
         room = Room.objects.select_for_update(no_key=True).filter(rid=rid).first()
-        if room is None:
-            return
-        bots = rows.bots()
-        people = [one for one in members if one.user_id not in bots.usernames]
-        ids = rows.users(
-            [Person(one.user_id, one.username, one.name) for one in people], programs=rows.PROGRAM_ACCOUNTS
-        )
-        RoomMember.objects.filter(room=room, user__isnull=False).exclude(user_id__in=ids.values()).delete()
-        RoomMember.objects.bulk_create(
-            [RoomMember(room=room, user_id=pk, is_owner=user_id in owners) for user_id, pk in sorted(ids.items())],
-            update_conflicts=True,
-            unique_fields=["room", "user"],
-            update_fields=["is_owner"],
-        )
+        if room is not None:
+            _set_people(room, members=members, owners=owners)
 
 
 def place_membership(*, message_id: int, agent_id: int) -> bool:
@@ -96,6 +93,21 @@ def place_membership(*, message_id: int, agent_id: int) -> bool:
         agent = Agent.objects.select_related("owner", "bridge").get(pk=agent_id)
         question = Question(row.pk, row.room_id, row.room.kind, row.user.pk, _said(row, user=row.user))
         return open_one(question=question, agent=agent, user=row.user, room=row.room, now=timezone.now())
+
+
+def place_waiting(*, agent_id: int) -> int:
+    """After an agent's rooms were read: what it was asked there before that was known. Returns how many rows it opened."""
+    since = timezone.now() - timedelta(seconds=settings.NEXUS_MENTION_MAX_AGE_S)
+    in_rooms = RoomMember.objects.filter(agent_id=agent_id).values("room_id")
+    notices = Notice.objects.filter(
+        room_id__in=in_rooms, kind=NoticeKind.WARNING, about__isnull=False, invocation=None, created_at__gt=since
+    ).exclude(text="")
+    waiting = [
+        message_id
+        for message_id, chat_id in notices.values_list("about_id", "chat_id")[:MAX_WAITING]
+        if message_id is not None and chat_id == absent_chat_id(message_id=message_id, agent_id=agent_id)
+    ]
+    return sum(place_membership(message_id=message_id, agent_id=agent_id) for message_id in waiting)
 
 
 def _said(row: Message, *, user: User) -> ChatMessage:
@@ -120,13 +132,48 @@ def _take_back(notice: Notice) -> None:
         nudges.chat(agent_id=notice.agent_id, room_id=notice.room_id)
 
 
-def _join(*, room: Room, agent_id: int, subscription: ChatSubscription) -> bool:
-    defaults = {"is_owner": "owner" in subscription.roles}
-    if subscription.since:
-        defaults |= {"joined_at": moment(subscription.since)}  # type: ignore[dict-item]  # a time beside a switch
-    _, is_new = RoomMember.objects.update_or_create(room=room, agent_id=agent_id, defaults=defaults)
-    return is_new
+def _note(room: ChatRoom) -> Room:
+    row, _ = Room.objects.update_or_create(rid=room.rid, defaults=_facts(room))
+    return row
 
 
-def account_ids() -> set[str]:
-    return set(BotAccount.objects.values_list("rocketchat_id", flat=True))
+def _facts(room: ChatRoom) -> dict[str, str | bool]:
+    return {
+        "kind": KINDS[room.kind],
+        "name": room.name,
+        "title": room.title,
+        "topic": room.topic,
+        "is_archived": room.is_archived,
+        "is_read_only": room.is_read_only,
+        "is_encrypted": room.is_encrypted,
+    }
+
+
+def _begin(room: Room, *, since: int) -> None:
+    """What was said before the first agent came is not read."""
+    start = (moment(since) if since else timezone.now()) - BACKFILL
+    RoomCursor.objects.get_or_create(room=room, defaults={"updated_to": start, "deleted_to": start})
+
+
+def _set_people(room: Room, *, members: Sequence[ChatMember], owners: frozenset[str]) -> None:
+    bots = rows.bots()
+    people = [Person(one.user_id, one.username, one.name) for one in members if one.user_id not in bots.usernames]
+    ids = rows.users(people, programs=rows.PROGRAM_ACCOUNTS)
+    RoomMember.objects.filter(room=room, user__isnull=False).exclude(user_id__in=ids.values()).delete()
+    RoomMember.objects.bulk_create(
+        [RoomMember(room=room, user_id=pk, is_owner=user_id in owners) for user_id, pk in sorted(ids.items())],
+        update_conflicts=True,
+        unique_fields=["room", "user"],
+        update_fields=["is_owner"],
+    )
+
+
+def _join(*, room: Room, agent_id: int, subscription: ChatSubscription) -> None:
+    """Since when the agent hears this room decides what may ask it, so the chat's own time counts."""
+    joined_at = moment(subscription.since) if subscription.since else timezone.now()
+    RoomMember.objects.update_or_create(
+        room=room,
+        agent_id=agent_id,
+        defaults={"is_owner": "owner" in subscription.roles},
+        create_defaults={"is_owner": "owner" in subscription.roles, "joined_at": joined_at},
+    )

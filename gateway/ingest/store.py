@@ -274,10 +274,11 @@ def _set_aside(document: Document, *, reason: str) -> None:
     rc_id = document.get("_id") or document.get("rc_id")
     rid = document.get("rid")
     key = rc_id if isinstance(rc_id, str) and rc_id else hashlib.sha256(body.encode()).hexdigest()
-    SetAside.objects.get_or_create(
+    _, is_new = SetAside.objects.get_or_create(
         rc_id=_clean(key), defaults={"rid": _clean(rid), "reason": _clean(reason)[:500], "body": body}
     )
-    logger.warning("chat document set aside", extra={"rc_id": _clean(key), "reason": reason[:200]})
+    if is_new:
+        logger.warning("chat document set aside", extra={"rc_id": _clean(key), "reason": reason[:200]})
 
 
 def _clean(value: object) -> str:

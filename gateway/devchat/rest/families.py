@@ -83,6 +83,27 @@ def _members(kind: str) -> Callable[[Call], Document]:
     return members
 
 
+def _roles(kind: str) -> Callable[[Call], Document]:
+    """Only members who hold a role of this room."""
+
+    def roles(call: Call) -> Document:
+        room = find_room(call, kind=kind)
+        held = (item for item in room.members.values() if item.roles)
+        return {
+            "roles": [
+                {
+                    "_id": item.id,
+                    "rid": room.id,
+                    "u": {"_id": item.user_id, "username": item.username, "name": item.user_name},
+                    "roles": list(item.roles),
+                }
+                for item in held
+            ]
+        }
+
+    return roles
+
+
 def _history(kind: str) -> Callable[[Call], Document]:
     def read(call: Call) -> Document:
         room = find_room(call, kind=kind)
@@ -208,6 +229,7 @@ def _register_families() -> None:
             continue
         post(f"{family}.create", Options(schema=CREATE))(_create(kind, key))
         get(f"{family}.info")(_info(kind, key))
+        get(f"{family}.roles")(_roles(kind))
         post(f"{family}.invite")(_invite(kind, key))
         post(f"{family}.kick")(_kick(kind, key))
         post(f"{family}.leave")(_leave(kind, key))

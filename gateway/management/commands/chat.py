@@ -1,0 +1,24 @@
+"""Runs the chat process: listens and speaks for bot accounts. Several may run; they share the accounts out."""
+
+import asyncio
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from gateway.chat.process import make_process
+
+
+class Command(BaseCommand):
+    help = "Listens and speaks in the chat for Nexus's bot accounts. Several may run; they share the accounts out."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        asyncio.run(_main())
+
+
+async def _main() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await make_process().run(stop)
