@@ -206,6 +206,8 @@ class Session:
             self.host.later(fault.delay_ms, lambda: self._send_all(frames))
         elif fault is not None and action in ("swallow", "hang", "drop_socket"):
             self._break(fault)
+        elif action == "swallow_updated":
+            self._send_all([frame for frame in frames if frame["msg"] == "result"])
         else:
             self._send_all(frames * (fault.copies if fault is not None and action == "duplicate" else 1))
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from gateway.devchat.wire import Document, random_id
 
 REST_ACTIONS = ("drop_socket", "delay", "status", "swallow", "hang")
-CALL_ACTIONS = ("drop_socket", "delay", "error", "swallow", "hang", "duplicate")
+CALL_ACTIONS = ("drop_socket", "delay", "error", "swallow", "swallow_updated", "hang", "duplicate")
 STREAM_ACTIONS = ("drop_socket", "delay", "duplicate", "swallow_broadcast")
 MATCHES = {"rest": ("path", "method", "user"), "call": ("call", "user"), "stream": ("stream", "event", "user")}
 FIELDS = frozenset(

@@ -59,6 +59,15 @@ def devchat_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     process.wait(10)
 
 
+class Clock:
+    """A clock that stands until it is turned."""
+
+    now_ms = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
 @dataclass
 class Person:
     """One user's REST client. `ok` asserts success and gives the body."""
