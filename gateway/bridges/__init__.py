@@ -1,6 +1,5 @@
 """Making, rotating and revoking bridges: one function each, for the command, the site and the API."""
 
-from gateway.bridges.create import Made, create, ensure_host
 from gateway.bridges.errors import (
     BadNameError,
     BridgeError,
@@ -12,6 +11,7 @@ from gateway.bridges.errors import (
     UnknownCliError,
 )
 from gateway.bridges.keep import revoke, rotate
+from gateway.bridges.making import Made, create, ensure_host
 from gateway.bridges.naming import slug_of
 from gateway.bridges.setup import config_text, instructions
 
