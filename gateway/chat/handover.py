@@ -4,22 +4,30 @@ from datetime import timedelta
 from typing import Final
 
 from django.conf import settings
+from django.db import connection
 from django.db.models.functions import Now
 
 from gateway.invocations import open_invocation, tell, wording
-from gateway.models import Agent, BotAccount, Invocation, Message, NoticeKind, RoomMember
+from gateway.models import Agent, Invocation, Message, NoticeKind, RoomMember
 from runtime.reply import Names
 
 PAIR_LIMIT: Final = 6
 PAIR_WINDOW: Final = timedelta(minutes=10)
 """So often may one agent ask the same other one in that time, whatever the rooms: two agents that chat stop soon."""
 
+_NAMES: Final = """
+SELECT lower(b.username), coalesce(a.is_enabled AND a.id <> %s AND EXISTS (
+    SELECT 1 FROM agent_handovers h WHERE h.from_agent_id = a.id AND h.to_agent_id = %s), false)
+FROM bot_accounts b LEFT JOIN agents a ON a.id = b.agent_id
+"""
+
 
 def names(*, agent_id: int, hop: int) -> Names:
     """Whose mention hands over from this agent, and whose is broken. At the hop limit nobody's hands over."""
-    known = {name.lower(): pk for name, pk in BotAccount.objects.values_list("username", "agent_id")}
-    accepting = set(Agent.objects.filter(accepts_handover_from=agent_id, is_enabled=True).values_list("pk", flat=True))
-    handover = frozenset(name for name, pk in known.items() if pk in accepting and pk != agent_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_NAMES, [agent_id, agent_id])
+        known: dict[str, bool] = dict(cursor.fetchall())
+    handover = frozenset(name for name, is_accepting in known.items() if is_accepting)
     is_last = hop >= settings.NEXUS_MAX_HOPS
     return Names(harmless=frozenset(known) - (frozenset() if is_last else handover), handover=handover)
 

@@ -9,7 +9,8 @@ from typing import Final
 from gateway.chat import notices, replies
 from gateway.chat.database import DatabaseDownError
 from gateway.chat.desk import AccountBrokenError, Desk
-from gateway.chat.outbox import DueNotice, LeaseLostError
+from gateway.chat.due import DueNotice
+from gateway.chat.outbox import LeaseLostError
 from gateway.chat.plan import Act, LiveReply, Rest, Settle, next_act
 from gateway.models import NoticeKind
 from gateway.rocketchat.rest import RateLimitedError, RefusedError, UnauthorizedError, UnreachableError

@@ -2,7 +2,7 @@
 
 from gateway.chat import outbox
 from gateway.chat.desk import Desk
-from gateway.chat.outbox import DueNotice
+from gateway.chat.due import DueNotice
 from gateway.rocketchat.rest import RefusedError
 from runtime.reply import sentence
 

@@ -9,11 +9,12 @@ from typing import Final, Protocol
 
 from django.utils import timezone
 
-from gateway.chat import outbox
+from gateway.chat import due, outbox
 from gateway.chat.database import DatabaseDownError, DatabaseThread
 from gateway.chat.desk import AccountBrokenError, Chat, Desk
+from gateway.chat.due import WRITTEN, Chunks, Look, Opening, PostedPart, Row
 from gateway.chat.lane import RoomLane
-from gateway.chat.outbox import WRITTEN, Account, LeaseLostError, Look, Opening, PostedPart, Row
+from gateway.chat.outbox import Account, LeaseLostError
 from gateway.chat.pace import Clock, Gate
 from gateway.chat.plan import LiveReply, Part
 from gateway.invocations import chat_message_id
@@ -67,17 +68,16 @@ class Poster:
         self._wake = asyncio.Event()
         self._looked_at = float("-inf")
         self._look_at = float("-inf")
+        self._is_glance_due = False
 
     def nudge(self, *, invocation_id: int | None = None) -> None:
-        """Something may be new. Without an id it is more output, which can wait where the room has text already."""
-        if (
-            invocation_id is None
-            and self._rows
-            and all(row.is_quiet or row.reply.has_text for row in self._rows.values())
-        ):
-            self._look_at = min(self._look_at, self._looked_at + SOFT_S)
-        else:
+        """Something may be new. Without an id it is more output: fetched at once for a room that has no text yet."""
+        if invocation_id is not None or not self._rows:
             self._look_at = float("-inf")
+        elif any(not row.is_quiet and not row.reply.has_text for row in self._rows.values()):
+            self._is_glance_due = True
+        else:
+            self._look_at = min(self._look_at, self._looked_at + SOFT_S)
         self._wake.set()
 
     async def run(self) -> None:
@@ -93,19 +93,31 @@ class Poster:
     async def _loop(self, group: asyncio.TaskGroup) -> None:
         while True:
             self._wake.clear()
-            if self._clock.now() < self._look_at:
-                await self._clock.wait(self._wake, until=self._look_at)
-                continue
-            await self._look(group)
+            try:
+                if self._clock.now() >= self._look_at:
+                    await self._look(group)
+                elif self._is_glance_due:
+                    await self._glance()
+                else:
+                    await self._clock.wait(self._wake, until=self._look_at)
+            except DatabaseDownError:
+                self._look_at = self._clock.now() + BUSY_POLL_S
+
+    async def _glance(self) -> None:
+        """The short way for a first text: its chunks and nothing else, then the room's lane."""
+        self._is_glance_due = False
+        silent = {pk: row.last_seq for pk, row in self._rows.items() if not row.reply.has_text}
+        self._feed(await self._desk.run(partial(due.glance, seen=silent)))
+        for pk in silent:
+            if pk in self._rows:
+                self._lane(self._rows[pk].rid).wake.set()
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
+        self._is_glance_due = False
         self._looked_at = self._clock.now()
         self._look_at = self._looked_at + (BUSY_POLL_S if self._lanes or self._rows else IDLE_POLL_S)
         seen = {pk: row.last_seq for pk, row in self._rows.items()}
-        try:
-            found = await self._desk.run(partial(outbox.look, agent_id=self._desk.account.agent_id, seen=seen))
-        except DatabaseDownError:
-            return
+        found = await self._desk.run(partial(due.look, agent_id=self._desk.account.agent_id, seen=seen))
         self._take(found, seen=frozenset(seen))
         if found.is_cut:
             self._look_at = float("-inf")
@@ -148,7 +160,7 @@ class Poster:
         self._rows[row.id] = live
         self._lane(row.rid).replies[row.id] = live
 
-    def _feed(self, chunks: list[tuple[int, int, str]]) -> None:
+    def _feed(self, chunks: Chunks) -> None:
         for invocation_id, seq, payload in chunks:
             live = self._rows.get(invocation_id)
             if live is None or seq != live.last_seq + 1:

@@ -4,7 +4,8 @@ import logging
 
 from gateway.chat import outbox
 from gateway.chat.desk import Desk
-from gateway.chat.outbox import PostedPart, SettledPart
+from gateway.chat.due import PostedPart
+from gateway.chat.outbox import SettledPart
 from gateway.chat.plan import CHECKS, Act, Check, Edit, LiveReply, Part, Remove, Send, digest
 from gateway.rocketchat.events import ChatMessage
 from gateway.rocketchat.rest import Posted, RefusedError
@@ -38,7 +39,12 @@ async def perform(*, desk: Desk, row: LiveReply, act: Act) -> bool:
 
 
 async def record(*, desk: Desk, row: LiveReply) -> None:
-    """That a message exists must survive us: a restart may edit it and must not post it again. Edits need no record."""
+    """That a message exists must survive us: a restart may edit it and must not post it again. Edits need no record.
+
+    Of a row that has ended `settle` records it all, a moment later.
+    """
+    if row.is_final:
+        return
     fresh = [part for part in row.parts if (part.is_posted or part.is_gone) and not part.is_recorded]
     if not fresh:
         return
@@ -52,8 +58,8 @@ async def record(*, desk: Desk, row: LiveReply) -> None:
 
 
 async def settle(*, desk: Desk, row: LiveReply) -> None:
-    await record(desk=desk, row=row)
     wanted = row.wanted()
+    gone = [_posted(part) for part in row.parts if part.is_gone]
     standing = [part for part in row.parts[: len(wanted)] if part.is_confirmed and not part.is_gone]
     parts = [
         SettledPart(part.number, part.chat_id, part.digest, part.revision, part.text, part.ts, part.updated)
@@ -63,7 +69,12 @@ async def settle(*, desk: Desk, row: LiveReply) -> None:
     mentions = row.reply.mentions if len(standing) == len(wanted) else ()
     await desk.run(
         lambda: outbox.settle(
-            account=desk.account, invocation_id=row.invocation_id, state=row.state, parts=parts, mentions=mentions
+            account=desk.account,
+            invocation_id=row.invocation_id,
+            state=row.state,
+            parts=parts,
+            gone=gone,
+            mentions=mentions,
         )
     )
 

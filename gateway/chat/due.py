@@ -1,0 +1,164 @@
+"""What has a bot account still to say? The poster's reading of the database, in few statements: it is asked often.
+
+Plain SQL, because a look comes with every burst of output and the ORM would cost more than Postgres does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection
+
+from gateway.chat import handover
+from gateway.models import FINAL, LIVE, State
+from runtime.reply import Names, Spent
+
+LOOK_ROWS: Final = 200
+LOOK_CHUNKS: Final = 2_000
+"""Rows of one look; the rest come with the next one, so that a backlog never fills the memory."""
+
+SHOWN: Final = [str(state) for state in (*LIVE, *FINAL)]
+WRITTEN: Final = (State.RUNNING, *FINAL)
+
+_ROWS: Final = """
+SELECT i.id, i.state, i.room_id, r.rid, r.is_quiet, i.thread, i.hop, i.running_at, i.ended_at,
+       i.input_tokens, i.output_tokens, i.cost_usd
+FROM invocations i JOIN rooms r ON r.id = i.room_id
+WHERE i.agent_id = %s AND i.reply_settled_at IS NULL AND i.state = ANY(%s)
+ORDER BY i.id LIMIT %s
+"""
+_CHUNKS: Final = """
+SELECT known.id, c.seq, c.payload
+FROM unnest(%s::bigint[], %s::bigint[]) AS known(id, seq)
+JOIN LATERAL (
+    SELECT seq, payload FROM chunks WHERE invocation_id = known.id AND seq > known.seq ORDER BY seq LIMIT %s
+) c ON true
+ORDER BY known.id, c.seq LIMIT %s
+"""
+_NOTICES: Final = """
+SELECT n.id, n.chat_id, r.rid, n.room_id, n.thread, n.text, n.kind, n.invocation_id, n.revision, n.posted_revision
+FROM notices n JOIN rooms r ON r.id = n.room_id
+WHERE n.agent_id {} AND n.posted_revision < n.revision
+ORDER BY n.id LIMIT %s
+"""
+_PARTS: Final = """
+SELECT p.invocation_id, p.part, p.chat_id, p.text_sha256, p.revision, p.is_gone OR m.deleted_at IS NOT NULL
+FROM reply_parts p LEFT JOIN messages m ON m.rc_id = p.chat_id
+WHERE p.invocation_id = ANY(%s) ORDER BY p.invocation_id, p.part
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An invocation whose room does not have its last word yet."""
+
+    id: int
+    state: str
+    room_id: int
+    rid: str
+    is_quiet: bool
+    thread: str
+    hop: int
+    running_at: datetime | None
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class PostedPart:
+    number: int
+    chat_id: str
+    digest: str
+    revision: int
+    is_gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is needed once per invocation: the names its text may contain, and what was posted before a restart."""
+
+    names: Names
+    parts: tuple[PostedPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DueNotice:
+    id: int
+    chat_id: str
+    rid: str
+    room_id: int
+    thread: str
+    text: str
+    kind: str
+    invocation_id: int | None
+    revision: int
+    posted_revision: int
+
+
+Chunks = list[tuple[int, int, str]]
+"""(invocation, seq, payload), in the order of their seq per invocation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """`is_cut`: there is more than fitted into one look."""
+
+    rows: list[Row]
+    openings: Mapping[int, Opening]
+    chunks: Chunks
+    notices: list[DueNotice]
+    is_cut: bool
+
+
+def look(*, agent_id: int | None, seen: Mapping[int, int]) -> Look:
+    """Everything due for an account; `seen` is the last seq read of each invocation that is known already.
+
+    States are read before chunks, so a row seen in a final state has all its chunks in this look.
+    """
+    rows = [] if agent_id is None else _rows(agent_id)
+    fresh = [row for row in rows if row.id not in seen and row.state in WRITTEN]
+    chunks = glance(seen={row.id: seen.get(row.id, 0) for row in rows if row.state in WRITTEN and row.running_at})
+    return Look(
+        rows=rows,
+        openings={} if agent_id is None else _openings(fresh, agent_id=agent_id),
+        chunks=chunks,
+        notices=_notices(agent_id),
+        is_cut=len(chunks) >= LOOK_CHUNKS or len(rows) >= LOOK_ROWS,
+    )
+
+
+def glance(*, seen: Mapping[int, int]) -> Chunks:
+    """New output of these invocations and nothing else: the short way from a chunk to the room."""
+    return _all(_CHUNKS, [list(seen), list(seen.values()), LOOK_CHUNKS, LOOK_CHUNKS]) if seen else []
+
+
+def _rows(agent_id: int) -> list[Row]:
+    rows = []
+    for row in _all(_ROWS, [agent_id, SHOWN, LOOK_ROWS]):
+        pk, state, room_id, rid, is_quiet, thread, hop, running_at, ended_at, tokens_in, tokens_out, cost = row
+        seconds = (ended_at - running_at).total_seconds() if ended_at and running_at else 0.0
+        spent = Spent(seconds=seconds, input_tokens=tokens_in, output_tokens=tokens_out, cost_usd=cost)
+        rows.append(Row(pk, state, room_id, rid, is_quiet, thread, hop, running_at, spent))
+    return rows
+
+
+def _openings(rows: list[Row], *, agent_id: int) -> dict[int, Opening]:
+    if not rows:
+        return {}
+    posted: dict[int, list[PostedPart]] = {row.id: [] for row in rows}
+    for invocation_id, *part in _all(_PARTS, [list(posted)]):
+        posted[invocation_id].append(PostedPart(*part))
+    names = {hop: handover.names(agent_id=agent_id, hop=hop) for hop in {row.hop for row in rows}}
+    return {row.id: Opening(names=names[row.hop], parts=tuple(posted[row.id])) for row in rows}
+
+
+def _notices(agent_id: int | None) -> list[DueNotice]:
+    whose = "IS NULL" if agent_id is None else "= %s"
+    params = [LOOK_ROWS] if agent_id is None else [agent_id, LOOK_ROWS]
+    return [DueNotice(*row) for row in _all(_NOTICES.format(whose), params)]
+
+
+def _all(statement: str, params: list[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return list(cursor.fetchall())
