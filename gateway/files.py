@@ -5,13 +5,17 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final, Protocol
 
 from django.conf import settings
 
 MAX_BYTES: Final = 25 * 1024 * 1024
 _STEP_BYTES: Final = 64 * 1024
 _SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 class TooLargeError(Exception):
@@ -25,7 +29,7 @@ def path_of(*, sha256: str) -> Path:
     return Path(settings.NEXUS_STATE_DIR) / "files" / sha256[:2] / sha256
 
 
-def keep(stream: BinaryIO) -> tuple[str, int]:
+def keep(stream: Readable) -> tuple[str, int]:
     """Store what the stream holds; returns digest and size. The same content is stored once."""
     folder = Path(settings.NEXUS_STATE_DIR) / "files"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

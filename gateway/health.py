@@ -3,7 +3,6 @@
 import hmac
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -23,10 +22,10 @@ KEEP_S: Final = 1.0
 _FIGURES: Final = """
     SELECT
         (SELECT count(*) FROM invocations i JOIN agents a ON a.id = i.agent_id
-         WHERE i.state = 'queued' AND i.queued_at < now() - %(stuck)s AND a.is_enabled
+         WHERE i.state = 'queued' AND i.queued_at < now() - make_interval(secs => %(stuck)s) AND a.is_enabled
          AND (SELECT count(*) FROM invocations l WHERE l.agent_id = a.id
               AND l.state IN ('composing', 'composed', 'offered', 'running')) = 0),
-        (SELECT count(*) FROM invocations WHERE state = 'composed' AND composed_at < now() - %(stuck)s)
+        (SELECT count(*) FROM invocations WHERE state = 'composed' AND composed_at < now() - make_interval(secs => %(stuck)s))
 """
 _COUNTS: Final = """
     SELECT 'nexus_invocations', state, count(*)::float FROM invocations WHERE ended_at IS NULL GROUP BY state
@@ -61,7 +60,7 @@ def problems() -> list[str]:
     """What keeps Nexus from working, a sentence each."""
     try:
         with connection.cursor() as cursor:
-            cursor.execute(_FIGURES, {"stuck": timedelta(seconds=STUCK_S)})
+            cursor.execute(_FIGURES, {"stuck": STUCK_S})
             queued, composed = cursor.fetchone()
     except (DatabaseError, InterfaceError):
         connection.close()

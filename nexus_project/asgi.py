@@ -50,7 +50,7 @@ async def _lifespan(_scope: dict[str, Any], receive: Receive, send: Send) -> Non
 application = ProtocolTypeRouter(
     {
         "http": _http,
-        "websocket": URLRouter([*websocket_urlpatterns, re_path("", _no_such_socket)]),
+        "websocket": URLRouter([*websocket_urlpatterns, re_path("", _no_such_socket)]),  # type: ignore[arg-type]
         "lifespan": _lifespan,
     }
 )

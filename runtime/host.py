@@ -106,7 +106,7 @@ class Host:
         self._lease = lease
         self._prepare = prepare
         self._stop = stop
-        self._expected = expected
+        self._expected: tuple[type[Exception], ...] = (*expected, DatabaseError, InterfaceError, OSError)
         self._delays = restart_delays()
 
     def run(self) -> None:
@@ -124,7 +124,7 @@ class Host:
         started_at = time.monotonic()
         try:
             bundle = self._prepare()
-        except (*self._expected, DatabaseError, InterfaceError, OSError) as error:
+        except self._expected as error:
             logger.warning("host's bridge not prepared", extra={"error": str(error)})
         else:
             code = self._supervise(bundle)

@@ -42,7 +42,7 @@ TOKEN_IN_URL: Final = "A bridge token belongs into the Authorization header, nev
 ORIGIN: Final = "Browsers do not open bridge connections."
 
 
-class BridgeConsumer(AsyncConsumer):
+class BridgeConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
     """Mounted at /ws/bridge/."""
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -18,7 +18,7 @@ _REASONS: Final = {
 }
 
 
-class Protocol(WebSocketProtocol):
+class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
     """daphne's, with both."""
 
     _refusal_status = 403
@@ -49,7 +49,8 @@ class Protocol(WebSocketProtocol):
 
     def _deny(self, text: str) -> None:
         reason = text or _REASONS.get(self._refusal_status, "Refused")
-        self.handshake_deferred.errback(ConnectionDeny(code=self._refusal_status, reason=reason))
+        denial = ConnectionDeny(code=self._refusal_status, reason=reason)  # type: ignore[no-untyped-call]
+        self.handshake_deferred.errback(denial)
         del self.handshake_deferred
         self.server.protocol_disconnected(self)
 

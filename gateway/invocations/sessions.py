@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from django.conf import settings
@@ -125,7 +125,7 @@ def renew(*, held: Sequence[Held]) -> dict[int, Lost]:
     if not held:
         return {}
     lease_s = settings.NEXUS_BRIDGE_LEASE_S
-    columns = [
+    columns: list[list[Any]] = [
         [one.bridge_id for one in held],
         [one.session for one in held],
         [one.token_digest for one in held],
