@@ -191,7 +191,7 @@ def _remembered(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return _CONTROLS.sub("", _BREAKS.sub(r"\\n", text)).strip()
+    return _CONTROLS.sub("", _BREAKS.sub(r"\\n", text.strip())).strip()
 
 
 def prose(text: str) -> str:
