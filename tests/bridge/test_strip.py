@@ -52,7 +52,27 @@ def test_cutting_after_every_character_changes_nothing(dirty, wanted):
 
 
 PIECES = st.sampled_from(
-    ["\x1b", "[", "]", "P", "X", "^", "_", "\\", "\x07", "\x9b", "\x9c", "\x9d", "\x90", "31", ";", "m", "0;t", " ", "#"]
+    [
+        "\x1b",
+        "[",
+        "]",
+        "P",
+        "X",
+        "^",
+        "_",
+        "\\",
+        "\x07",
+        "\x9b",
+        "\x9c",
+        "\x9d",
+        "\x90",
+        "31",
+        ";",
+        "m",
+        "0;t",
+        " ",
+        "#",
+    ]
     + ["\n", "\r", "\t", "\x00", "\x18", "\x1a", "\x7f", "a", "ż", "👩", "\u202e", "\ud800", "?25l"]
 )
 
@@ -113,7 +133,13 @@ def test_a_string_that_never_ends_hides_a_bounded_stretch():
 
 def test_a_hostile_stream_costs_no_more_than_linear_work():
     # Given shapes that make careless patterns or buffers quadratic
-    shapes = ["\x1b" * 200_000, "\x1b[" + "1;" * 100_000, "\x1b]0;" * 50_000, "\x1bP" + "\x1b" * 200_000, "\x9b \x00" * 60_000]
+    shapes = [
+        "\x1b" * 200_000,
+        "\x1b[" + "1;" * 100_000,
+        "\x1b]0;" * 50_000,
+        "\x1bP" + "\x1b" * 200_000,
+        "\x9b \x00" * 60_000,
+    ]
 
     for shape in shapes:
         stripper = TextStripper()

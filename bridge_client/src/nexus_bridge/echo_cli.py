@@ -17,18 +17,22 @@ PIECE = 24
 MAX_QUOTED = 8
 MAX_QUOTE = 300
 """Characters of one quoted line; the question itself is repeated whole."""
-SHORT_WORDS = frozenset(
+_SHORT_WORDS = (
     "about also and are but can could did does for from had has have her here him his how into its just like not now "
     "our out she should some than that the their them then there they this was were what when where which who why "
-    "will with would you your".split()
+    "will with would you your"
 )
+SHORT_WORDS = frozenset(_SHORT_WORDS.split())
 DIRECTIVE = re.compile(r"\[\[(long|delay|hang|crash|exit|tool|think|permission)\b ?([^\]]*)\]\]")
 TITLE = re.compile(r"[A-Z][A-Za-z ,']{0,40}")
 SPOKEN = re.compile(r"(\S{1,120}): (.*)", re.DOTALL)
 MENTION = re.compile(r"(?:@[\w.-]+[,:]?\s+)+")
 
 
-class Interrupted(Exception):
+Frame = dict[str, object]
+
+
+class InterruptedTurnError(Exception):
     """The bridge asked for the turn's end."""
 
 
@@ -37,13 +41,13 @@ class Quote:
 
     __slots__ = ("name", "section", "text")
 
-    def __init__(self, section, name, text):
+    def __init__(self, *, section: str, name: str, text: str) -> None:
         self.section = section
         self.name = name
         self.text = text
 
 
-def read_prompt(prompt):
+def read_prompt(prompt: str) -> tuple[str, list[Quote]]:
     """(question, quotes) of a prompt: lines `MARK # Title`, `MARK name: text`; the section "Question" is the last.
 
     Tolerant of prompts made by hand: without marks every line counts, and the last one is the question.
@@ -54,7 +58,8 @@ def read_prompt(prompt):
     mark = lines[0].split(" ", 1)[0]
     if sum(line.startswith(mark + " ") for line in lines) * 2 > len(lines):
         lines = [line[len(mark) + 1 :] for line in lines if line.startswith(mark + " ")]
-    section, quotes, last = "", [], len(lines) - 1
+    section, last = "", len(lines) - 1
+    quotes: list[Quote] = []
     for number, line in enumerate(lines):
         if line.startswith("# "):
             section = line[2:] if TITLE.fullmatch(line[2:]) else section
@@ -62,7 +67,7 @@ def read_prompt(prompt):
         spoken = SPOKEN.fullmatch(line)
         name, text = spoken.groups() if spoken else ("", line)
         if section or spoken or number == last:
-            quotes.append(Quote(section, name, text.replace("\\n", "\n")))
+            quotes.append(Quote(section=section, name=name, text=text.replace("\\n", "\n")))
     if not quotes:
         return lines[-1], []
     asked = [quote for quote in quotes if quote.section == "Question"] or quotes[-1:]
@@ -70,12 +75,12 @@ def read_prompt(prompt):
     return question, [quote for quote in quotes if quote not in asked]
 
 
-def words(text):
+def words(text: str) -> set[str]:
     found = re.findall(r"[^\W_]{3,}", text.casefold())
     return {stem(word) for word in found if word not in SHORT_WORDS}
 
 
-def stem(word):
+def stem(word: str) -> str:
     """Near enough that "database" meets "databases" and "decide" meets "decided"."""
     for ending in ("ing", "ed", "es", "s", "d", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 4:
@@ -83,7 +88,7 @@ def stem(word):
     return word
 
 
-def bearing_on(question, quotes):
+def bearing_on(question: str, quotes: list[Quote]) -> list[Quote]:
     """The quotes that share most words with the question, in the prompt's order."""
     wanted = words(question)
     scored = [(len(wanted & words(quote.text)), -number, quote) for number, quote in enumerate(quotes)]
@@ -91,7 +96,7 @@ def bearing_on(question, quotes):
     return [quote for _, _, quote in sorted(best, key=lambda entry: -entry[1])]
 
 
-def answer_to(question, quotes):
+def answer_to(question: str, quotes: list[Quote]) -> str:
     found = bearing_on(question, quotes)
     said = f"You asked: {question}\n\n" if question else "You asked nothing.\n\n"
     if not found:
@@ -101,23 +106,23 @@ def answer_to(question, quotes):
     return f"{said}Of the {len(quotes)} lines I was given, {len(found)} {which} on it:\n" + "\n".join(lines)
 
 
-def shortened(text):
+def shortened(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE] + "…"
 
 
 class Echo:
-    def __init__(self, *, scripted, pace_s, session):
+    def __init__(self, *, scripted: bool, pace_s: float, session: str) -> None:
         self.scripted = scripted
         self.pace_s = pace_s
         self.session = session
         self.received = b""
-        self.frames = []
+        self.frames: list[Frame] = []
         self.message = 0
         self.questions = 0
         self.said = 0
 
-    def run(self):
+    def run(self) -> None:
         self.say("session", id=self.session, model="echo")
         while True:
             frame = self.next_frame(None)
@@ -126,7 +131,7 @@ class Echo:
             if frame.get("type") == "turn":
                 self.play(str(frame.get("text", "")))
 
-    def play(self, prompt):
+    def play(self, prompt: str) -> None:
         self.said = 0
         try:
             question, quotes = read_prompt(prompt)
@@ -135,79 +140,89 @@ class Echo:
                     self.direct(match[1], match[2].strip())
                 question = DIRECTIVE.sub("", question).strip()
             self.text(answer_to(question, quotes))
-        except Interrupted:
+        except InterruptedTurnError:
             self.say("done", status="interrupted")
             return
         self.say("usage", input_tokens=len(prompt) // 4 + 1, output_tokens=self.said // 4 + 1)
         self.say("done", status="ok")
 
-    def direct(self, name, value):
-        if name == "long":
-            self.text("".join(f"line {number} of {value}: the quick brown fox jumps over the lazy dog\n" for number in range(1, int(value) + 1)), piece=400)
-        elif name == "delay":
-            self.pause(float(value))
-        elif name == "hang":
-            self.text("Waiting.\n")
-            self.pause(None)
-        elif name == "crash":
-            self.text("About to crash.\n")
-            os.kill(os.getpid(), 9)
-        elif name == "exit":
-            sys.exit(int(value or 0))
-        elif name == "think":
-            self.say("thinking", delta=value)
-        elif name == "tool":
-            self.tool(value or "look")
-        elif name == "permission":
-            self.ask(value or "touch file")
+    def direct(self, name: str, value: str) -> None:
+        match name:
+            case "long":
+                lines = (
+                    f"line {n} of {value}: the quick brown fox jumps over the lazy dog\n"
+                    for n in range(1, int(value) + 1)
+                )
+                self.text("".join(lines), piece=400)
+            case "delay":
+                self.pause(float(value))
+            case "hang":
+                self.text("Waiting.\n")
+                self.pause(None)
+            case "crash":
+                self.text("About to crash.\n")
+                os.kill(os.getpid(), 9)
+            case "exit":
+                sys.exit(int(value or 0))
+            case "think":
+                self.say("thinking", delta=value)
+            case "tool":
+                self.tool(value or "look")
+            case "permission":
+                self.ask(value or "touch file")
 
-    def tool(self, name):
+    def tool(self, name: str) -> None:
         self.questions += 1
         identity = f"tool-{self.questions}"
-        self.say("tool_call", id=identity, name=name, tool="execute", title=f"{name} something", input=f"{name} --please")
+        self.say(
+            "tool_call", id=identity, name=name, tool="execute", title=f"{name} something", input=f"{name} --please"
+        )
         self.say("tool_result", id=identity, ok=True, output=f"{name} is done")
 
-    def ask(self, command):
+    def ask(self, command: str) -> None:
         self.questions += 1
         identity = f"ask-{self.questions}"
         self.say("tool_call", id=identity, name="shell", tool="execute", title=command, input=command)
         self.say("permission", id=identity, tool_call=identity, name="shell", title=command, detail=command)
+        frame = self.next_answer(identity)
+        allowed = bool(frame.get("allow"))
+        self.say("tool_result", id=identity, ok=allowed, denied=not allowed, output=str(frame.get("note", "")))
+        self.text(f"{'Allowed' if allowed else 'Denied'}: {command}\n")
+
+    def next_answer(self, identity: str) -> Frame:
         while True:
             frame = self.next_frame(None)
             if frame is None:
                 sys.exit(0)
             if frame.get("type") == "interrupt":
-                raise Interrupted
+                raise InterruptedTurnError
             if frame.get("type") == "answer" and frame.get("id") == identity:
-                break
-        allowed = bool(frame.get("allow"))
-        self.say("tool_result", id=identity, ok=allowed, denied=not allowed, output=str(frame.get("note", "")))
-        self.text(f"{'Allowed' if allowed else 'Denied'}: {command}\n")
+                return frame
 
-    def text(self, text, *, piece=PIECE):
+    def text(self, text: str, *, piece: int = PIECE) -> None:
         self.message += 1
         for start in range(0, len(text), piece):
             self.say("text", delta=text[start : start + piece], message=f"m{self.message}")
             self.said += piece
             self.pause(self.pace_s)
 
-    def pause(self, seconds):
+    def pause(self, seconds: float | None) -> None:
         """Wait so long, None for ever; an interrupt ends it. A turn that comes meanwhile waits its turn."""
         until = None if seconds is None else time.monotonic() + seconds
-        later = []
+        later: list[Frame] = []
         while True:
             left = None if until is None else until - time.monotonic()
             frame = self.next_frame(left if left is None else max(left, 0.0))
             if frame is None:
                 sys.exit(0)
             if frame.get("type") == "interrupt":
-                raise Interrupted
+                raise InterruptedTurnError
             if frame.get("type") == "nothing":
                 self.frames = later + self.frames
                 return
             later.append(frame)
 
-    def next_frame(self, timeout):
+    def next_frame(self, timeout: float | None) -> Frame | None:
         """The next frame, None at end-of-file, {"type": "nothing"} when none came in time."""
         while not self.frames:
             ready, _, _ = select.select([0], [], [], timeout)
@@ -220,7 +235,7 @@ class Echo:
             self.frames += [frame for frame in map(self.decode, lines) if frame]
         return self.frames.pop(0)
 
-    def decode(self, line):
+    def decode(self, line: bytes) -> Frame:
         try:
             frame = json.loads(line)
         except ValueError:
@@ -230,13 +245,13 @@ class Echo:
             return {}
         return frame
 
-    def say(self, kind, **fields):
+    def say(self, kind: str, **fields: object) -> None:
         line = json.dumps({"type": kind, **fields}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         while line:
             line = line[os.write(1, line) :]
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     if "--version" in arguments:
         os.write(1, b"echo 1.0\n")
         return

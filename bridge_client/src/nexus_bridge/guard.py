@@ -4,8 +4,8 @@ Started by file name with `python -I -S`: standard library only, small, quick. I
 that also what called setsid or forked twice stays below it. It ends the tree (TERM, then KILL) when the bridge says so,
 when the CLI is gone, and when the bridge is: then the control socket, its only argument of weight, reads end-of-file.
 
-Control socket, lines. Bridge: `kill`, `settle`, `turn`, `signal N`. Guard: `started PID`, `failed WHY`, `exited CODE`,
-`settled COUNT`, `limit WHICH`.
+Control socket, lines. Bridge: `kill`, `settle PIDS-TO-SPARE`, `signal N`. Guard: `started PID`, `failed WHY`, `exited CODE`,
+`settled`, `limit WHICH`.
 """
 
 import os
@@ -20,6 +20,14 @@ POLL_S = 1.0
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ON_LINUX = sys.platform.startswith("linux")
+
+
+def descendants(pid: int) -> list[int]:
+    """All living processes below this one, parents first; nothing elsewhere than on Linux."""
+    found = _children(pid)
+    for child in found:
+        found += _children(child)
+    return found
 
 
 class Tree:
@@ -56,13 +64,8 @@ class Tree:
                 self.exit_code = os.waitstatus_to_exitcode(status)
 
     def pids(self) -> list[int]:
-        """All living descendants, parents first."""
-        found, queue = [], [os.getpid()]
-        while queue:
-            children = _children(queue.pop())
-            found += children
-            queue += children
-        return found
+        """All living descendants."""
+        return descendants(os.getpid())
 
     def leftovers(self, *, known: set[int]) -> list[int]:
         """What a finished turn left behind: orphans, and what left the CLI's process group since the turn began.
@@ -70,9 +73,9 @@ class Tree:
         MCP servers are plain children of the CLI and stay in its group.
         """
         own = set(_children(os.getpid())) - {self.main}
-        below = {pid for orphan in own for pid in _below(orphan)}
+        below = {pid for orphan in own for pid in descendants(orphan)}
         strays = {pid for pid in self.pids() if pid not in known and _group(pid) != self.main}
-        return sorted((own | below | strays) - {self.main} - known)
+        return [pid for pid in (own | below | strays) - {self.main} - known if not _is_zombie(pid)]
 
     def signal_all(self, number: int) -> None:
         _send(-self.main, number)
@@ -109,17 +112,21 @@ def _prctl(option: int, value: int) -> None:
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as listing:  # noqa: PTH123 - no pathlib: start-up time
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - no pathlib either
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as listing:  # noqa: PTH123
                 found += map(int, listing.read().split())
     except OSError:
         pass  # gone while we looked, or not Linux
     return found
 
 
-def _below(pid: int) -> list[int]:
-    children = _children(pid)
-    return [*children, *(deeper for child in children for deeper in _below(child))]
+def _is_zombie(pid: int) -> bool:
+    """Dead already; its parent, the CLI, has only not looked yet."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as status:  # noqa: PTH123
+            return status.read().rpartition(b")")[2].split()[0] == b"Z"
+    except (OSError, IndexError):
+        return True
 
 
 def _group(pid: int) -> int:
@@ -138,7 +145,7 @@ def _memory_kib(pid: int) -> int:
 
 
 def _send(pid: int, number: int) -> None:
-    try:
+    try:  # noqa: SIM105 - contextlib costs 5 ms of start-up time
         os.kill(pid, number)
     except OSError:
         pass  # already gone: what we wanted
@@ -155,6 +162,7 @@ class Guard:
         self._tree = Tree()
         self._received = b""
         self._known: set[int] = set()
+        os.set_inheritable(control, False)
         self._settle_until = 0.0
         self._ending_since = 0.0
         self._said_exit = False
@@ -215,9 +223,8 @@ class Guard:
     def _obey(self, words: list[str]) -> None:
         if words == ["kill"]:
             self._end()
-        elif words == ["turn"]:
-            self._known = set(self._tree.pids())
-        elif words == ["settle"]:
+        elif words[:1] == ["settle"]:
+            self._known = set(map(int, words[1:]))
             self._settle_until = time.monotonic() + TERM_GRACE_S
             self._signal_leftovers(signal.SIGTERM)
         elif words[:1] == ["signal"]:
@@ -276,7 +283,7 @@ class Guard:
 
     def _say(self, line: str) -> None:
         if self._control >= 0:
-            try:
+            try:  # noqa: SIM105
                 os.write(self._control, f"{line}\n".encode())
             except OSError:
                 pass  # the bridge is gone; end-of-file says so in a moment
@@ -284,8 +291,8 @@ class Guard:
     def _remove_files(self) -> None:
         if self._files:
             try:
-                for name in os.listdir(self._files):
-                    os.unlink(os.path.join(self._files, name))  # noqa: PTH108, PTH118 - no pathlib: start-up time
+                for name in os.listdir(self._files):  # noqa: PTH208
+                    os.unlink(os.path.join(self._files, name))  # noqa: PTH108, PTH118
                 os.rmdir(self._files)  # noqa: PTH106
             except OSError:
                 pass  # somebody else removed them
@@ -320,9 +327,7 @@ def _let_go_of_streams() -> None:
 
 def main(arguments: list[str]) -> int:
     control, terminal, processes, memory, files, *argv = arguments
-    guard = Guard(
-        control=int(control), max_processes=int(processes), max_memory_mib=int(memory), files=files
-    )
+    guard = Guard(control=int(control), max_processes=int(processes), max_memory_mib=int(memory), files=files)
     return guard.run(argv=argv, has_terminal=terminal == "terminal")
 
 

@@ -5,13 +5,17 @@ CLI. Nothing is read while nobody calls `read`: then the pipe fills and the CLI 
 """
 
 import asyncio
+import contextlib
 import logging
 import os
+import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +35,18 @@ START_TIMEOUT_S: Final = 30.0
 DRAIN_AFTER_EXIT_S: Final = 2.0
 """A grandchild may hold the output open for ever: so long is end-of-file awaited once the CLI itself is gone."""
 REAP_PAUSE_S: Final = 0.005
+TREE_MARK: Final = "NEXUS_TREE"
+"""Set in each CLI's environment to a random word, by which all of its tree can be found."""
+SWEEPS: Final = 20
+SWEEP_PAUSE_S: Final = 0.05
 GONE_WITHIN_S: Final = guard.GIVE_UP_S + 1.0
 
 
-class SpawnFailed(BridgeError):
+class SpawnFailed(BridgeError):  # noqa: N818 - reads as what happened
     """The process did not start; the text names the command and the reason."""
 
 
-class StdinStuck(BridgeError):
+class StdinStuck(BridgeError):  # noqa: N818
     """The CLI does not read what it is given and the buffer for it is full."""
 
 
@@ -53,27 +61,33 @@ class TreeLimits:
 class Process:
     """One running CLI. Use `start`; whoever starts it calls `kill` or awaits `gone` in the end."""
 
-    def __init__(self, *, guard_pid: int, control: "_Control", streams: "_Streams") -> None:
+    def __init__(self, *, guard_pid: int, mark: str, control: "_Control", streams: "_Streams") -> None:
         self._guard_pid = guard_pid
+        self._mark = mark
+        self._spared: list[int] = []
         self._control = control
         self._streams = streams
 
     @classmethod
-    async def start(cls, spawn: Spawn, *, limits: TreeLimits = TreeLimits()) -> Self:  # noqa: B008 - frozen
+    async def start(cls, spawn: Spawn, *, limits: TreeLimits = TreeLimits()) -> Self:
         """Start it; raises SpawnFailed with a sentence."""
         _check_command(spawn)
         files = await asyncio.to_thread(_write_private_files, spawn.files) if spawn.files else None
         ours, theirs = socket.socketpair()
+        mark = secrets.token_hex(16)
         try:
             argv = _guard_argv(spawn=spawn, limits=limits, control=theirs.fileno(), files=files)
-            guard_pid, streams = _start_guard(argv=argv, spawn=spawn, control=theirs.fileno())
+            env = {**spawn.env, TREE_MARK: mark}
+            guard_pid, streams = _start_guard(argv=argv, spawn=spawn, env=env, control=theirs.fileno())
         except OSError as problem:
             ours.close()
             _remove_private_files(files)
             raise SpawnFailed(f"Can't start {spawn.argv[0]}: {problem.strerror}.") from problem
         finally:
             theirs.close()
-        process = cls(guard_pid=guard_pid, control=_Control(ours, on_exit=streams.end_soon), streams=streams)
+        process = cls(
+            guard_pid=guard_pid, mark=mark, control=_Control(ours, on_exit=streams.end_soon), streams=streams
+        )
         try:
             await process._control.started(command=spawn.argv[0])
         except BaseException:
@@ -108,11 +122,11 @@ class Process:
 
     def begin_turn(self) -> None:
         """Remember what runs now: `settle` leaves it alone."""
-        self._control.send("turn")
+        self._spared = guard.descendants(self._guard_pid)
 
     async def settle(self) -> None:
         """After a turn: end what it left running (TERM, 3 s, KILL), but not the CLI and its MCP servers."""
-        await self._control.settle()
+        await self._control.settle(spared=self._spared)
 
     async def wait(self) -> int:
         """The CLI's exit code, negative for a signal; -9 where also the guard was killed."""
@@ -129,16 +143,18 @@ class Process:
         try:
             async with asyncio.timeout(GONE_WITHIN_S):
                 await self._control.ended.wait()
-                while not _is_reaped(self._guard_pid):
+                while not _is_reaped(self._guard_pid):  # noqa: ASYNC110 - its exit is near and rings no bell
                     await asyncio.sleep(REAP_PAUSE_S)
         except TimeoutError:
             logger.warning("process tree not gone", extra={"pid": self.pid})
+        if not self._control.has_said_goodbye:
+            await asyncio.to_thread(_sweep, self._mark)
         self._control.close()
         self._streams.close()
 
     @property
     def limit_hit(self) -> str:
-        """"processes" or "memory" where the tree was ended for that, else empty."""
+        """ "processes" or "memory" where the tree was ended for that, else empty."""
         return self._control.limit_hit
 
     @property
@@ -181,6 +197,7 @@ class _Control:
         self._settled = asyncio.Event()
         self.pid = 0
         self.exit_code = -9
+        self.has_said_goodbye = False
         self.limit_hit = ""
         self.exited = asyncio.Event()
         self.ended = asyncio.Event()
@@ -203,9 +220,9 @@ class _Control:
         except OSError:
             return
 
-    async def settle(self) -> None:
+    async def settle(self, *, spared: Sequence[int]) -> None:
         self._settled.clear()
-        self.send("settle")
+        self.send(" ".join(["settle", *map(str, spared)]))
         ended = asyncio.ensure_future(self.ended.wait())
         settled = asyncio.ensure_future(self._settled.wait())
         await asyncio.wait({ended, settled}, timeout=GONE_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
@@ -236,9 +253,11 @@ class _Control:
             self.pid = int(rest)
             self._resolve_start("")
         elif word == "failed":
+            self.has_said_goodbye = True
             self._resolve_start(rest)
         elif word == "exited":
             self.exit_code = int(rest)
+            self.has_said_goodbye = True
             self._exit()
         elif word == "settled":
             self._settled.set()
@@ -255,9 +274,9 @@ class _Control:
             self._first.set_result(failure)
 
 
-def _start_guard(*, argv: Sequence[str], spawn: Spawn, control: int) -> tuple[int, _Streams]:
+def _start_guard(*, argv: Sequence[str], spawn: Spawn, env: Mapping[str, str], control: int) -> tuple[int, _Streams]:
     if spawn.transport == "pty":
-        pid, ours = open_terminal(argv=argv, spawn=spawn, control=control)
+        pid, ours = open_terminal(argv=argv, cwd=spawn.cwd, env=env, kind=spawn.tty, control=control)
         return pid, _Streams(output=ByteReader(ours), input=ByteWriter(os.dup(ours)), errors=None)
     # Popen and not asyncio's: that has a thread per process on Python 3.11, and we know from the control socket when
     # the process ends.
@@ -268,12 +287,13 @@ def _start_guard(*, argv: Sequence[str], spawn: Spawn, control: int) -> tuple[in
         stderr=subprocess.PIPE,
         bufsize=0,
         cwd=spawn.cwd,
-        env=dict(spawn.env),
+        env=env,
         pass_fds=(control,),
         start_new_session=True,
     )
     process.returncode = 0  # reaped by `gone`; Popen must not wait for a pid that may be another's by then
-    assert process.stdin and process.stdout and process.stderr
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise OSError(0, "no pipes")  # never with PIPE; the type checker wants it said
     streams = _Streams(
         output=ByteReader(_detach(process.stdout)),
         input=ByteWriter(_detach(process.stdin)),
@@ -292,6 +312,31 @@ def _is_reaped(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG)[0] != 0
     except ChildProcessError:
         return True
+
+
+def _sweep(mark: str) -> None:
+    """The guard itself was killed: the CLI died with it, and what had left its group is found by the mark it inherited."""
+    sign = f"{TREE_MARK}={mark}".encode()
+    for _ in range(SWEEPS):
+        found = [pid for pid in _all_pids() if sign in _environment(pid)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(SWEEP_PAUSE_S)
+
+
+def _all_pids() -> list[int]:
+    proc = Path("/proc")
+    return [int(entry.name) for entry in proc.iterdir() if entry.name.isdecimal()] if proc.is_dir() else []
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # gone, or somebody else's
+        return b""
 
 
 def _guard_argv(*, spawn: Spawn, limits: TreeLimits, control: int, files: Path | None) -> list[str]:

@@ -10,7 +10,7 @@ import time
 # Started with `python -I -S` its own package is not on the path.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - start-up time
 
-from nexus_bridge.echo_cli import answer_to, read_prompt  # noqa: E402
+from nexus_bridge.echo_cli import answer_to, read_prompt
 
 END_OF_PROMPT = b"\x04"
 PACE_S = 0.02

@@ -53,7 +53,7 @@ class TextStripper:
         position = 0
         while position < len(text):
             if self._string_end is not None:
-                position = self._skip_string(text, position)
+                position = self._skip_string(text, position, ending=self._string_end)
             else:
                 position = self._take_text(text, position, out)
         return "".join(out)
@@ -78,10 +78,9 @@ class TextStripper:
         self._held = found[0]
         return found.start()
 
-    def _skip_string(self, text: str, position: int) -> int:
+    def _skip_string(self, text: str, position: int, *, ending: re.Pattern[str]) -> int:
         """Past the end of the string, or to the end of the text."""
-        assert self._string_end is not None
-        found = self._string_end.search(text, position, position + self._string_left)
+        found = ending.search(text, position, position + self._string_left)
         if found is None:
             end = min(len(text), position + self._string_left)
             self._string_left -= end - position

@@ -7,40 +7,40 @@ terminal, and from then on we own the descriptor.
 import os
 import termios
 import tty
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pexpect
 import ptyprocess
 
-from nexus_bridge.adapters.base import Spawn
 
 ROWS, COLUMNS = 50, 400
 """Wide, so that programs which fold lines at the edge don't."""
 
 
-class _Child(pexpect.spawn):  # type: ignore[misc,unused-ignore]  # pexpect is not typed
-    """pexpect's own child, with one descriptor more kept open: the guard's control socket."""
+def _open(*, argv: Sequence[str], keep: int, **options: Any) -> Any:  # Any: pexpect's options, and its own object
+    """pexpect's child, with one descriptor more kept open: the guard's control socket."""
 
-    def __init__(self, *, keep: int, **options: Any) -> None:  # Any: pexpect's options, not ours
-        self._keep = keep
-        super().__init__(**options)
+    class Child(pexpect.spawn):  # type: ignore[type-arg]
+        def _spawnpty(self, args: Sequence[str], **own: Any) -> Any:
+            return ptyprocess.PtyProcess.spawn(args, pass_fds=(keep,), **own)
 
-    def _spawnpty(self, args: Sequence[str], **options: Any) -> Any:
-        return ptyprocess.PtyProcess.spawn(args, pass_fds=(self._keep,), **options)
+    return Child(argv[0], list(argv[1:]), **options)
 
 
-def open_terminal(*, argv: Sequence[str], spawn: Spawn, control: int) -> tuple[int, int]:
+def open_terminal(
+    *, argv: Sequence[str], cwd: Path, env: Mapping[str, str], kind: str, control: int
+) -> tuple[int, int]:
     """Start the guard on a new terminal without echo: its pid and our side of the terminal."""
-    child = _Child(
+    child = _open(
+        argv=argv,
         keep=control,
-        command=argv[0],
-        args=list(argv[1:]),
-        cwd=str(spawn.cwd),
-        env=dict(spawn.env),
+        cwd=str(cwd),
+        env=dict(env),
         echo=False,
         dimensions=(ROWS, COLUMNS),
-        preexec_fn=_prepare(kind=spawn.tty, keep=control),
+        preexec_fn=_prepare(kind=kind, keep=control),
         timeout=None,
     )
     ours = os.dup(child.child_fd)

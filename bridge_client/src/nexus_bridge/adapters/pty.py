@@ -46,7 +46,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-class BadOption(BridgeError):
+class BadOption(BridgeError):  # noqa: N818 - reads as what happened
     """An option of a pty agent that can't be; the text names it and what it may be."""
 
 
@@ -125,7 +125,7 @@ class PtyAdapter:
         data, self._outgoing = self._outgoing, b""
         return data
 
-    def answer(self, permission: str, *, allow: bool, note: str) -> bytes:  # noqa: ARG002 - never asked
+    def answer(self, permission: str, *, allow: bool, note: str) -> bytes:
         return b""
 
     def interrupt(self) -> bytes:
@@ -155,16 +155,15 @@ class PtyAdapter:
     def _take(self, text: str) -> list[AnyEvent]:
         """Text of an open turn is the answer; before it, a REPL's greeting."""
         if self._ready is not None:
-            return self._take_held(text)
+            return self._take_held(text, ready=self._ready)
         self._line = (self._line + text).rpartition("\n")[2][-MAX_HELD_LINE:]
         return self._say(text)
 
-    def _take_held(self, text: str) -> list[AnyEvent]:
+    def _take_held(self, text: str, *, ready: re.Pattern[str]) -> list[AnyEvent]:
         """The line being printed may become the REPL's input prompt, so it waits for its end."""
-        assert self._ready is not None
         whole, line_end, self._line = (self._line + text).rpartition("\n")
         said = self._say(whole + line_end)
-        if not self._ready.fullmatch(self._line):
+        if not ready.fullmatch(self._line):
             if len(self._line) > MAX_HELD_LINE:
                 said += self._say(self._line)
                 self._line = ""
