@@ -53,8 +53,10 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def running_gateway(directory: Path, *, server: str = "daphne", **more: str) -> Iterator[Gateway]:
-    [port] = free_ports(1)
+def running_gateway(
+    directory: Path, *, server: str = "daphne", port: int | None = None, **more: str
+) -> Iterator[Gateway]:
+    port = port or free_ports(1)[0]
     log = directory / f"gateway-{port}.log"
     daphne = ["daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port)]
     uvicorn = ["uvicorn", "--host", "127.0.0.1", "--port", str(port), "--ws", "websockets-sansio"]
