@@ -1,13 +1,14 @@
 """Who is addressed by a message? Pure rules: prose without code and quotes, and whom it names."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 # Rocket.Chat's fences: three backticks at the start of a line, closed on a line of their own; unclosed ones are prose.
-_FENCE: Final = re.compile(r"^[ \t]*```[^`\n]*\n.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
-_CODE: Final = re.compile(r"(`+)[^`\n]+\1")
-_QUOTE: Final = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
+_FENCE_OPENS: Final = re.compile(r"[ \t]*```[^`]*")
+_FENCE_CLOSES: Final = re.compile(r"[ \t]*```[ \t]*")
+_TICKS: Final = re.compile(r"`+")
 _LINK: Final = re.compile(r"https?://\S+")
 # The signs a username may hold; those at its end may belong to the sentence: "ask @bob." means bob.
 _NAME: Final = re.compile(r"(?<![0-9A-Za-z_@./\-])@([0-9A-Za-z](?:[0-9A-Za-z]|[-_.]+(?=[0-9A-Za-z]))*)")
@@ -91,9 +92,46 @@ def names_in(text: str) -> list[str]:
 
 
 def prose(text: str) -> str:
-    """The text without code, quoted lines and links."""
+    """The text without code, quoted lines and links. Linear in its length: people write anything."""
+    lines = text.split("\n")
     if "`" in text:
-        text = _CODE.sub(" ", _FENCE.sub(" ", text))
-    if ">" in text:
-        text = _QUOTE.sub(" ", text)
-    return _LINK.sub(" ", text) if "://" in text else text
+        lines = [_without_code(line) if "`" in line else line for line in _without_fences(lines)]
+    said = "\n".join(line for line in lines if not line.lstrip(" \t").startswith(">"))
+    return _LINK.sub(" ", said) if "://" in said else said
+
+
+def _without_fences(lines: list[str]) -> list[str]:
+    closing = [number for number, line in enumerate(lines) if _FENCE_CLOSES.fullmatch(line)]
+    kept: list[str] = []
+    number = 0
+    while number < len(lines):
+        if "```" in lines[number] and _FENCE_OPENS.fullmatch(lines[number]):
+            end = bisect_right(closing, number)
+            if end < len(closing):
+                number = closing[end] + 1
+                continue
+        kept.append(lines[number])
+        number += 1
+    return kept
+
+
+def _without_code(line: str) -> str:
+    """A span of code ends at the next run of as many backticks."""
+    runs = [found.span() for found in _TICKS.finditer(line)]
+    partner: list[int | None] = [None] * len(runs)
+    latest: dict[int, int] = {}
+    for number in range(len(runs) - 1, -1, -1):
+        start, end = runs[number]
+        partner[number] = latest.get(end - start)
+        latest[end - start] = number
+    kept: list[str] = []
+    at = number = 0
+    while number < len(runs):
+        other = partner[number]
+        if other is None:
+            number += 1
+            continue
+        kept.append(line[at : runs[number][0]])
+        at = runs[other][1]
+        number = other + 1
+    return " ".join([*kept, line[at:]])

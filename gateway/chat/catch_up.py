@@ -151,8 +151,7 @@ class CatchUp:
             if page.next is None:
                 break
             if page.next - 1 <= after:
-                page = await self._all_at(rid, reader, after_ms=after)
-                await self._keep(cursor, page, started_ms=started_ms)
+                await self._keep(cursor, await self._all_at(rid, reader, after_ms=after), started_ms=started_ms)
                 break
             after = page.next - 1
         if is_unheard and reader.ready_ms:

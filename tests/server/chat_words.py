@@ -22,10 +22,14 @@ def document(text: str = "hello", *, rid: str = "rid-backend", by: str = "bob", 
         "ts": {"$date": now},
         "_updatedAt": {"$date": now},
         "u": {"_id": f"uid-{by}", "username": by, "name": by.title()},
-        "mentions": [{"_id": f"uid-{name}", "username": name, "type": "user"} for name in names],
+        "mentions": [name if isinstance(name, dict) else _mention(name) for name in names],
         "channels": [],
         "urls": [],
     } | fields
+
+
+def _mention(name: str) -> dict[str, str]:
+    return {"_id": f"uid-{name}", "username": name, "type": "user"}
 
 
 def said(text: str = "hello", **fields: Any) -> ChatMessage:
