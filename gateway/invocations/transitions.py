@@ -128,7 +128,8 @@ def ended(
         return False
     to = State(outcome)
     if to != State.DONE and row.cancel_requested_at is not None:
-        to, reason = State(row.cancel_to), row.cancel_reason
+        # Who stopped it and why is known here; the bridge says only that it did.
+        to, reason, detail = State(row.cancel_to), row.cancel_reason, row.detail or detail
     return _move(
         invocation_id,
         (State.RUNNING,),
