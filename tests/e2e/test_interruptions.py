@@ -14,7 +14,7 @@ SLOW = "[[long 10]] [[delay 4]] [[long 5]]"
 
 @pytest.mark.parametrize(
     ("number", "program"),
-    enumerate(["gateway", "chat", "composer", "runtime", "sweep", "mem0-api", "valkey", "postgres"], start=100),
+    list(enumerate(["gateway", "chat", "composer", "runtime", "sweep", "mem0-api", "valkey", "postgres"], start=100)),
 )
 def test_an_answer_survives_the_death_of(
     world: World, echo: Bridged, make_room: MakeRoom, number: int, program: str
@@ -75,7 +75,7 @@ def test_a_run_whose_bridge_dies_is_interrupted_keeps_what_it_said_and_is_not_st
     assert pid is not None
 
     row = question.wait_settled()
-    assert (row["state"], row["reason"]) == ("interrupted", "run_lost")
+    assert (row["state"], row["reason"]) == ("interrupted", "bridge_restarted")
     assert "line 10 of 10" in question.reply()
     (sentence,) = question.sentences()
     assert "not started again by itself" in sentence
@@ -103,7 +103,7 @@ def test_a_revoked_bridge_is_cut_off_and_its_agent_says_why_it_does_not_answer(
     running = ask(world, person="bob", rid=room.rid, slug=banned.slug, text="[[hang]] q0005x0")
     running.wait_said("Waiting.")
 
-    world.query("UPDATE bridges SET revoked_at = now() WHERE name = %s RETURNING id", banned.slug)
+    world.revoke(banned)
 
     world.until(lambda: "revoked" in world.stack.log(banned.bridge), what="the bridge is told", timeout_s=10)
     world.stack.take_down(banned.bridge)

@@ -150,6 +150,14 @@ class World:
         """Its first start: the supervisor waits for the configuration."""
         bridged.config_path.with_name("bridge.draft").replace(bridged.config_path)
 
+    def revoke(self, bridged: Bridged) -> None:
+        """As the admin does."""
+        (row,) = self.query("SELECT id FROM bridges WHERE name = %s", bridged.slug)
+        words = f"from gateway import bridges; bridges.revoke(bridge_id={row['id']}, actor='test')"
+        done = self.stack.manage("shell", "-v", "0", "-c", words)
+        if done.returncode != 0:
+            raise WorldError(f"the bridge was not revoked:\n{done.stderr}")
+
     def invite(self, room: Room, *, owner: str, slugs: list[str]) -> None:
         """The agents join, and Nexus knows it."""
         for slug in slugs:
