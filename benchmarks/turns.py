@@ -6,8 +6,9 @@ chunk at the bridge to the text in the chat less the chat's own time for a post.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from benchmarks.figures import Figure, median, ms, percentile
 from benchmarks.peers import BenchBridge, Ear, cpu_seconds, pss_mib
@@ -28,7 +29,11 @@ def measure() -> Iterator[Figure]:
         time.sleep(5)
         idle_mib = pss_mib(world.nexus_pids)
         fill_room(room_id=world.rooms[0], count=HISTORY)
-        yield from asyncio.run(_Run(world).all(idle_mib))
+        figures = _Run(world).all(idle_mib)
+        # Figure by figure, so that what is measured is shown even when a later measurement fails.
+        with asyncio.Runner() as runner, contextlib.suppress(StopAsyncIteration):
+            while True:
+                yield from runner.run(anext(figures))
 
 
 class _Run:
@@ -42,7 +47,7 @@ class _Run:
         self.first_chunk_at: dict[int, float] = {}
         self.stream = False
 
-    async def all(self, idle_mib: float) -> list[Figure]:
+    async def all(self, idle_mib: float) -> AsyncIterator[list[Figure]]:
         asker = self.world.asker
         async with Ear(url=self.world.stack.chat_url, token=asker.session.headers["X-Auth-Token"]) as self.ear:
             for slug, token in self.world.tokens.items():
@@ -50,12 +55,10 @@ class _Run:
                 self.bridges.append(await bridge.__aenter__())
             await self._wait_members()
             try:
-                return [
-                    *await self._idle(),
-                    *await self._burst(),
-                    *await self._steady(),
-                    *await self._under_streams(idle_mib),
-                ]
+                yield await self._idle()
+                yield await self._under_streams(idle_mib)
+                yield await self._steady()
+                yield await self._burst()
             finally:
                 for bridge in self.bridges:
                     await bridge.__aexit__()

@@ -3,7 +3,7 @@
 import http.client
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ _HTTP_TIMEOUT_S = 2.0
 # What every program may see of the environment in which the launcher runs, besides NEXUS_*.
 _PASSED_ON = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 _BRIDGE_ROUND, _NEXUS_ROUND, _CHAT_ROUND = 0, 1, 2
+
+# glibc gives each thread its own heap, which a dozen mostly idle threads never give back.
+_SMALL = {"MALLOC_ARENA_MAX": "2"}
 
 ALL = ("devchat", "gateway", "chat", "composer", "runtime", "runtime_host", "sweep", "mem0-api", "bridge")
 
@@ -46,8 +49,8 @@ class Programs:
             "devchat": self.devchat,
             "gateway": self.gateway,
             "chat": lambda: self.command("chat"),
-            "composer": lambda: self.worker("composer", queues="compose,memory", processes_count=2),
-            "runtime": lambda: self.worker("runtime", queues="run", processes_count=1),
+            "composer": lambda: self.worker("composer", queues="compose,memory", pool=("-c", "2")),
+            "runtime": lambda: self.worker("runtime", queues="run", pool=("-P", "solo")),
             "runtime_host": lambda: self.command("runtime_host", stop_round=_BRIDGE_ROUND),
             "sweep": lambda: self.command("sweep"),
             "mem0-api": self.mem0_api,
@@ -84,19 +87,11 @@ class Programs:
     def command(self, command: str, *, stop_round: int = _NEXUS_ROUND) -> Process:
         return self._nexus(command, ("manage.py", command), stop_round=stop_round)
 
-    def worker(self, name: str, *, queues: str, processes_count: int) -> Process:
-        """Composing waits for recall now and then, so it has two; dispatching waits for nothing."""
-        flags = (
-            "-c",
-            str(processes_count),
-            "-l",
-            "WARNING",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        )
+    def worker(self, name: str, *, queues: str, pool: Sequence[str]) -> Process:
+        """Composing waits for recall now and then, so it has two processes; dispatching is one short transaction."""
+        quiet = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
         program = ("-m", "celery", "-A", "nexus_project", "worker", "-Q", queues, "-n", f"{name}@%h")
-        return self._nexus(name, (*program, *flags))
+        return self._nexus(name, (*program, *pool, *quiet))
 
     def bridge(self, *, name: str, config_path: Path) -> Process:
         """Starts when its configuration appears. It sees what a person's own terminal would give it."""
@@ -130,7 +125,7 @@ class Programs:
         return Process(
             name=name,
             argv=(sys.executable, *arguments),
-            env={**passed_on(), **self.nexus_env},
+            env={**_SMALL, **passed_on(), **self.nexus_env},
             cwd=CHECKOUT,
             ready=is_ready,
             stop_round=stop_round,
