@@ -199,9 +199,9 @@ class Journal:
         while len(self._cli_sessions) > KEEP_CLI_SESSIONS:
             del self._cli_sessions[next(iter(self._cli_sessions))]
         fresh = self._directory / "journal.new"
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
         try:
+            with contextlib.suppress(FileNotFoundError):
+                fresh.unlink()
             self._write_compacted(fresh)
             fresh.replace(self._path)
             self._sync_directory()

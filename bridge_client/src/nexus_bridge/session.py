@@ -164,7 +164,7 @@ class Session:
                 self._offers.cancel(frame, now=now)
             case Decision():
                 self._decide(frame)
-            case Drop():
+            case _:
                 self._drop(frame.invocation, reason=frame.reason, now=now)
 
     def not_understood(self, error: Error) -> None:
