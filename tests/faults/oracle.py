@@ -11,6 +11,7 @@ from gateway.models import FINAL, LIVE
 from nexus_bridge import events
 from tests.faults.load import Ask, Plan, Said
 from tests.world import ledger
+from tests.world.ledger import Turn
 from tests.world.world import Room, World
 
 REASONS: Final = {
@@ -48,6 +49,8 @@ class Truth:
     chunks: Mapping[int, list[dict[str, Any]]]
     parts: Mapping[int, list[dict[str, Any]]]
     notices: list[dict[str, Any]]
+    set_aside: list[dict[str, Any]]
+    turns: list[Turn]
 
 
 def look(*, world: World, rooms: Mapping[str, Room]) -> Truth:
@@ -69,6 +72,8 @@ def look(*, world: World, rooms: Mapping[str, Room]) -> Truth:
         ),
         parts=_grouped(world.query("SELECT * FROM reply_parts ORDER BY invocation_id, part"), "invocation_id"),
         notices=world.query("SELECT * FROM notices ORDER BY id"),
+        set_aside=world.query("SELECT rc_id, reason FROM set_aside"),
+        turns=ledger.turns(world.ledger_dir),
     )
 
 
@@ -90,15 +95,21 @@ def unsettled(truth: Truth, *, plan: Plan, said: Said) -> list[str]:
     return waiting
 
 
-def problems(*, world: World, truth: Truth, plan: Plan, said: Said) -> list[str]:
+def problems(*, truth: Truth, plan: Plan, said: Said) -> list[str]:
     """Every broken promise, a sentence each."""
     asked = {(message_id, slug): ask for message_id, slug, ask in _asked(plan, said)}
     found = _wrong_messages(truth) + _missing_rows(truth, plan=plan, said=said)
     found += _wrong_rows(truth, asked=asked)
     found += [f"a bot's message {one} belongs to no row" for one in _stray_posts(truth)]
+    found += [f"message {one['rc_id']} was set aside: {one['reason']}" for one in truth.set_aside]
+    found += [
+        f"notice {one['id']} still says that row {one['invocation_id']} waits"
+        for one in truth.notices
+        if one["kind"] == "waiting" and (one["text"] or one["chat_id"] in truth.chat)
+    ]
     for row in truth.rows:
         found += _wrong_answer(truth, row=row, ask=asked.get((row["rc_id"], row["slug"])), seed=plan.seed)
-    found += _wrong_turns(world, truth, asked=asked, seed=plan.seed)
+    found += _wrong_turns(truth, asked=asked, seed=plan.seed)
     return _shortened(found)
 
 
@@ -177,8 +188,7 @@ def _wrong_answer(truth: Truth, *, row: dict[str, Any], ask: Ask | None, seed: i
     shown = "\n".join(truth.chat[part["chat_id"]]["msg"] for part in parts)
     found += _wrong_chunks(row, truth.chunks.get(row["id"], []))
     if ask is not None:
-        # The host's agent is a plain echo: it plays nothing of the script.
-        ask = ask if row["slug"].startswith("echo-") else replace(ask, script="")
+        ask = ask if _is_recorded(row["slug"]) else replace(ask, script="")
         found += _wrong_text(name, shown, ask=ask, seed=seed, where="its reply")
         found += _wrong_text(name, _spoken(truth.chunks.get(row["id"], [])), ask=ask, seed=seed, where="its chunks")
     return found
@@ -210,20 +220,26 @@ def _spoken(chunks: Iterable[dict[str, Any]]) -> str:
     return "".join(event.delta for event in texts if isinstance(event, events.Text))
 
 
-def _wrong_turns(world: World, truth: Truth, *, asked: Mapping[tuple[str, str], Ask], seed: int) -> list[str]:
-    turns = ledger.turns(world.ledger_dir)
-    started = ledger.started(world.ledger_dir)
-    found = [f"{turn.agent} began {turn.markers} while its lane was taken" for turn in turns if not turn.is_lane_free]
+def _wrong_turns(truth: Truth, *, asked: Mapping[tuple[str, str], Ask], seed: int) -> list[str]:
+    """As the CLIs themselves saw it; the host's own agent keeps no ledger."""
+    started = Counter((turn.agent, marker) for turn in truth.turns for marker in turn.markers)
+    found = [
+        f"{turn.agent} began {turn.markers} while its lane was taken" for turn in truth.turns if not turn.is_lane_free
+    ]
     found += [
         f"{agent} was started {count} times for {marker}" for (agent, marker), count in started.items() if count > 1
     ]
     for row in truth.rows:
         ask = asked.get((row["rc_id"], row["slug"]))
-        if ask is None or row["slug"] not in world.agents or row["state"] != "done":
-            continue
-        if started[row["slug"], ask.marker(seed)] != 1:
+        keeps_ledger = ask is not None and _is_recorded(row["slug"]) and row["state"] == "done"
+        if ask is not None and keeps_ledger and started[row["slug"], ask.marker(seed)] != 1:
             found.append(f"{_name(row)} was done without having been started once")
     return found
+
+
+def _is_recorded(slug: str) -> bool:
+    """Whether this agent's CLI is tests/fakes/recording_cli.py, which plays scripts, and not the host's plain echo."""
+    return slug.startswith("echo-")
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -85,7 +85,7 @@ def _run(directory: Path, *, size: Size, seed: int) -> None:
         said, strikes = _live_through(world, rooms=rooms, plan=plan, size=size, seed=seed)
         truth = _rest(world, rooms=rooms, plan=plan, said=said, timeout_s=size.settle_s)
 
-        found = oracle.problems(world=world, truth=truth, plan=plan, said=said)
+        found = oracle.problems(truth=truth, plan=plan, said=said)
     finally:
         left = world.stop()
     found += [f"left running: {process}" for process in left]
