@@ -1,13 +1,13 @@
 """Does the oracle of the fault runs notice each kind of broken promise? And is a seed a whole plan?"""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from nexus_bridge import events
 from tests.faults import load, oracle, schedule
 from tests.faults.load import Ask, Plan, Said
 from tests.faults.oracle import Truth
@@ -28,7 +28,7 @@ ASK = Ask(
 PLAN = Plan(SEED, (ASK,), ())
 SAID = Said(asks={1: "M1"})
 ANSWER = "line 1 of 2: x\nline 2 of 2: x\nYou asked: q0001x7 what?"
-PAYLOAD = json.dumps({"type": "text", "delta": ANSWER})
+PAYLOAD = events.encode(events.Text(delta=ANSWER, message="m1"))
 
 Break = Callable[[Truth], Truth]
 
