@@ -30,6 +30,8 @@ TALK_AFTER_COMPACTION = 0.35
 LINE_SHARE = 0.1
 """No single line of the talk may take more."""
 
+TITLE_TOKENS = 12
+
 MIN_TOTAL = 500
 """Below this a prompt could not even say who asks what; a smaller budget is read as this one."""
 
@@ -133,17 +135,24 @@ class _Outline:
     def _recalled(self, *, room: int, shown: Sequence[Line]) -> Section:
         known = self._shown | {line.id for line in shown}
         lines = [line for line in self._it.recalled.lines if line.id not in known]
-        room = min(room, self._budget.share(RECALL_SHARE))
-        kept, left = budget.take(
-            lines, room=room, cost=lambda line: self._piece(line).tokens + prompt.LINE_OVERHEAD + 8
-        )
-        self._note("recalled", len(left), "share of the budget, best first")
-        self._shown |= {line.id for line in kept}
-        pieces = prompt.dated(sorted(kept, key=lambda line: line.order), as_piece=self._piece)
         if self._it.recalled.trouble:
-            pieces = [prompt.memory_trouble()]
             self._note("recall", 1, self._it.recalled.trouble)
-        return Section("Recalled", pieces)
+            trouble = Section("Recalled", [prompt.memory_trouble()])
+            return trouble if prompt.cost(trouble) <= room else Section("Recalled", ())
+        room = min(room, self._budget.share(RECALL_SHARE))
+        kept, _ = budget.take(lines, room=room, cost=self._line_cost)
+        section = self._recalled_section(kept)
+        # Dates and the title cost as well: the weakest make room for them.
+        while kept and prompt.cost(section) > room:
+            kept.pop()
+            section = self._recalled_section(kept)
+        self._note("recalled", len(lines) - len(kept), "share of the budget, best first")
+        self._shown |= {line.id for line in kept}
+        return section
+
+    def _recalled_section(self, lines: Sequence[Line]) -> Section:
+        in_time = sorted(lines, key=lambda line: line.order)
+        return Section("Recalled", prompt.dated(in_time, as_piece=self._piece))
 
     def _compacted(self, talk: list[Line], *, room: int) -> tuple[list[Line], list[Compacted]]:
         """Above the line the older part becomes a summary; if that fails, or it is short, it is left out."""
@@ -162,7 +171,7 @@ class _Outline:
 
     def _summaries(self, summaries: Sequence[Compacted], *, room: int) -> Section:
         pieces = [_summary(summary) for summary in summaries]
-        room = min(room, self._budget.share(SUMMARIES_SHARE))
+        room = min(room, self._budget.share(SUMMARIES_SHARE)) - TITLE_TOKENS
         kept, left = budget.take(pieces, room=room, cost=_tokens)
         self._note("summaries", len(left), "share of the budget, newest first")
         return Section("Earlier, in short", kept[::-1])

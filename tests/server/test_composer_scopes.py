@@ -94,7 +94,7 @@ def poisoned_memory(settings):
     fake.close()
 
 
-@examples(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(min_value=0, max_value=10**6))
 def test_no_prompt_holds_what_its_room_may_not_read(poisoned_memory, seed):
     rng = random.Random(seed)
