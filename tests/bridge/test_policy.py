@@ -1,0 +1,86 @@
+"""What the owner of the machine allows, whatever the hub says."""
+
+import pytest
+
+from nexus_bridge.policy import Audience, Rules, is_still_allowed, refusal, verdict
+from nexus_bridge.protocol import Person
+from tests.fakes.hub import prompt_for
+
+RULES = Rules(
+    deny=["WebFetch", "Bash(rm *)"],
+    local=["Bash(git push*)"],
+    ask=["Bash(git commit*)"],
+    allow=["Read", "mcp__nexus__*", "Bash(git *)"],
+)
+
+
+@pytest.mark.parametrize(
+    ("tool", "detail", "expected"),
+    [
+        ("WebFetch", "https://example.org", "deny"),
+        ("Bash", "rm -rf build", "deny"),
+        ("Bash", "cd build && rm -rf .", "deny"),
+        ("Bash", "echo $(rm -rf ~)", "deny"),
+        ("Bash", "git push --force", "local"),
+        ("Bash", "git commit -m x", "ask"),
+        ("Bash", "git status", "allow"),
+        ("Bash", "git status; make deploy", "ask"),
+        ("Bash", "git log > /etc/passwd", "ask"),
+        ("Bash", "git diff `make deploy`", "ask"),
+        ("Read", "anything", "allow"),
+        ("Read", "a;b", "allow"),
+        ("mcp__nexus__search", "", "allow"),
+        ("Write", "file", "ask"),
+        ("bash", "git status", "ask"),
+    ],
+)
+def test_the_strictest_rule_that_matches_wins(tool: str, detail: str, expected: str) -> None:
+    assert verdict(rules=RULES, tool=tool, detail=detail) == expected
+
+
+def test_what_no_rule_names_is_the_default() -> None:
+    assert verdict(rules=Rules(default="deny"), tool="Bash", detail="ls") == "deny"
+
+
+def test_a_yes_from_the_hub_counts_only_where_the_room_is_asked() -> None:
+    assert is_still_allowed(rules=RULES, tool="Write", detail="file")
+    assert is_still_allowed(rules=RULES, tool="Read", detail="file")
+    assert not is_still_allowed(rules=RULES, tool="WebFetch", detail="file")
+    assert not is_still_allowed(rules=RULES, tool="Bash", detail="git push")
+
+
+def test_everyone_may_ask_when_no_list_says_otherwise() -> None:
+    assert refusal(audience=Audience(), offer=prompt_for(7)) is None
+
+
+@pytest.mark.parametrize("callers", [["bob"], ["@bob"], ["u-bob"], ["alice", "bob"]])
+def test_a_caller_is_known_by_name_or_id(callers: list[str]) -> None:
+    assert refusal(audience=Audience(callers=callers), offer=prompt_for(7)) is None
+
+
+@pytest.mark.parametrize("rooms", [["general"], ["#general"], ["r-general"]])
+def test_a_room_is_known_by_name_or_id(rooms: list[str]) -> None:
+    assert refusal(audience=Audience(rooms=rooms), offer=prompt_for(7)) is None
+
+
+def test_somebody_else_is_refused_by_name() -> None:
+    charlie = Person(id="u-charlie", username="charlie")
+
+    found = refusal(audience=Audience(callers=["bob"]), offer=prompt_for(7, asker=charlie))
+
+    assert found is not None
+    assert found.message == "The owner of echo-alice takes no prompts from charlie."
+
+
+def test_somebody_without_a_name_is_refused_too() -> None:
+    found = refusal(audience=Audience(callers=["@"]), offer=prompt_for(7, asker=Person(id="", username="")))
+
+    assert found is not None
+    assert "this person" in found.message
+
+
+def test_another_room_is_refused() -> None:
+    found = refusal(audience=Audience(rooms=["backend"]), offer=prompt_for(7))
+
+    assert found is not None
+    assert found.reason == "not_allowed"
