@@ -46,7 +46,13 @@ def check_draft(store: Store, *, user: User, room: Room, draft: Document) -> Non
         _check_attachment(attachment)
     if draft.get("customFields") and not store.switches.custom_fields_enabled:
         raise PlainError("Custom fields not enabled")
-    _check_group_mentions(store, user, room, str(draft.get("msg") or ""))
+    _check_group_mentions(store, user, room, draft_text(draft))
+
+
+def draft_text(draft: Document) -> str:
+    """Whatever is no text counts as none."""
+    text = draft.get("msg")
+    return text if isinstance(text, str) else ""
 
 
 def check_restriction(store: Store) -> None:
@@ -67,7 +73,7 @@ def check_may_post(store: Store, *, user: User, room: Room) -> None:
 
 
 def _check_text(store: Store, draft: Document) -> None:
-    text = str(draft.get("msg") or "")
+    text = draft_text(draft)
     limit = store.switches.max_message_size
     texts = [text, *(str(part.get("text") or "") for part in draft.get("attachments") or [] if isinstance(part, dict))]
     # Short texts cannot exceed the limit in UTF-16 either; only long ones pay for counting.

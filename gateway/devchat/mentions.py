@@ -1,7 +1,6 @@
 """What does a message's text refer to: users, rooms, links, quoted messages; and its rough syntax tree?"""
 
 import re
-from collections.abc import Callable
 
 from gateway.devchat.models import CHANNEL, DIRECT, Room, User
 from gateway.devchat.store import Store
@@ -11,10 +10,12 @@ from gateway.devchat.wire import Document
 FENCE = re.compile(r"^```[^`\n]*\n.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
 CODE_SPAN = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"https?://[^\s<>|)\]]+")
-NAME = r"[0-9a-zA-Z][0-9a-zA-Z\-_.]*"
-# The name may not continue a word or a mail address.
-MENTION = re.compile(rf"(?<![0-9A-Za-z@.])@({NAME})")
-ROOM_MENTION = re.compile(rf"(?<![0-9A-Za-z#&/])#({NAME})")
+LABELLED_LINK = re.compile(r"\[[^\]\n]*\]\([^()\s]+\)|<https?://[^|>\s]+\|[^>\n]+>")
+# As Rocket.Chat's parser reads: the name may not follow a letter, a digit or most punctuation, and swallows a full stop.
+NAME = r"[\w.\-]+(?:[@:][\w.\-]+)?"
+START = r"""(?:(?<=^>)|(?<![^\W_])(?<!["#$%&'+,\-./:;=?@^{}>]))"""
+MENTION = re.compile(rf"{START}@({NAME})", re.MULTILINE)
+ROOM_MENTION = re.compile(rf"{START}#({NAME})", re.MULTILINE)
 MESSAGE_LINK = re.compile(r"[?&]msg=([0-9A-Za-z_.-]+)")
 GROUPS = ("all", "here")
 
@@ -30,7 +31,7 @@ def find_mentions(store: Store, text: str) -> list[Document]:
         return []
     found: dict[str, Document] = {}
     for name in MENTION.findall(_prose(text)):
-        document = _group(name) or _longest(name, lambda part: _user_document(store.user_named(part)))
+        document = _group(name) or _user_document(store.user_named(name), name)
         if document:
             found.setdefault(document["_id"], document)
     return list(found.values())
@@ -41,7 +42,7 @@ def find_channels(store: Store, text: str) -> list[Document]:
         return []
     found: dict[str, Document] = {}
     for name in ROOM_MENTION.findall(_prose(text)):
-        document = _longest(name, lambda part: _room_document(store.room_named(part)))
+        document = _room_document(store.room_named(name), name)
         if document:
             found.setdefault(document["_id"], document)
     return list(found.values())
@@ -79,30 +80,24 @@ def syntax_tree(text: str) -> list[Document]:
 
 def _prose(text: str) -> str:
     text = without_code(text)
+    if "](" in text or "|" in text:
+        text = LABELLED_LINK.sub(" ", text)
     return LINK.sub(" ", text) if "://" in text else text
 
 
 def _group(name: str) -> Document | None:
-    name = name.rstrip(".-_")
     return {"_id": name, "username": name} if name in GROUPS else None
 
 
-def _longest(name: str, find: Callable[[str], Document | None]) -> Document | None:
-    """Signs at the end may belong to the sentence: "ask @bob." means bob."""
-    while name:
-        document = find(name)
-        if document or name[-1] not in ".-_":
-            return document
-        name = name[:-1]
-    return None
+def _user_document(user: User | None, name: str) -> Document | None:
+    """Names are compared letter by letter, unlike at the login."""
+    if user is None or user.username != name:
+        return None
+    return {"_id": user.id, "username": user.username, "name": user.name, "type": "user"}
 
 
-def _user_document(user: User | None) -> Document | None:
-    return {"_id": user.id, "username": user.username, "name": user.name, "type": "user"} if user else None
-
-
-def _room_document(room: Room | None) -> Document | None:
-    if room is None or room.t == DIRECT:
+def _room_document(room: Room | None, name: str) -> Document | None:
+    if room is None or room.t == DIRECT or room.name != name:
         return None
     shown = {"_id": room.id, "name": room.name}
     return shown if room.t == CHANNEL else shown | {"fname": room.fname}

@@ -1,6 +1,6 @@
 """What happens to a message: sent, edited, deleted, reacted to, pinned; and who is told?"""
 
-from gateway.devchat.drafts import check_draft, system_types
+from gateway.devchat.drafts import check_draft, draft_text, system_types
 from gateway.devchat.errors import ChatError, PlainError, action_not_allowed, not_allowed
 from gateway.devchat.events import MessageChanged, Occurrence, RoomNotice, SubscriptionChanged
 from gateway.devchat.mentions import find_channels, find_mentions, find_urls, quoted_attachments, syntax_tree
@@ -48,7 +48,7 @@ def post(store: Store, *, user: User, room: Room, draft: Document) -> Document |
 
 
 def _compose(store: Store, user: User, room: Room, draft: Document, message_id: str) -> Document:
-    text = str(draft.get("msg") or "").replace("\0", "")
+    text = draft_text(draft).replace("\0", "")
     message: Document = {
         "_id": message_id,
         "rid": room.id,

@@ -96,6 +96,12 @@ def test_blank_messages_are_refused(alice: Person, room: str) -> None:
     assert edit.json()["errorType"] == "error-invalid-message"
 
 
+def test_a_message_without_room_is_told_so(alice: Person) -> None:
+    answer = alice.post("chat.sendMessage", message={"msg": "where?"})
+
+    assert answer.json()["error"] == "The 'rid' property on the message object is missing."
+
+
 def test_strangers_neither_write_nor_read(alice: Person, charlie: Person, room: str) -> None:
     sent = alice.say(room, "private")
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,8 @@ import requests
 from rocketchat_API.APIExceptions.RocketExceptions import RocketAuthenticationException
 from rocketchat_API.rocketchat import RocketChat
 
-from tests.contract.conftest import PASSWORD, ROOT, Devchat, Person
-
-SDK = "@rocket.chat/sdk@1.0.0-alpha.42"
-CACHE = ROOT / ".nexus" / "cache" / "rocketchat-sdk"
-SCRIPTS = Path(__file__).parent / "clients"
+from tests.contract.conftest import PASSWORD, Devchat, Person
+from tests.contract.npm import SCRIPTS, npm_modules
 
 
 @pytest.fixture
@@ -68,16 +64,7 @@ def test_the_python_client_is_told_about_bad_credentials(devchat: Devchat, alice
 
 @pytest.fixture(scope="session")
 def sdk_modules() -> Path:
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node and npm are not installed")
-    modules = CACHE / "node_modules"
-    if not (modules / "@rocket.chat" / "sdk").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(CACHE), SDK]
-        installed = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-        if installed.returncode:
-            pytest.skip(f"npm cannot install {SDK}: {installed.stderr.strip().splitlines()[-1:]}")
-    return modules
+    return npm_modules("rocketchat-sdk", {"@rocket.chat/sdk": "1.0.0-alpha.42"})
 
 
 @pytest.mark.timeout(150)

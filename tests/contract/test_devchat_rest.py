@@ -85,11 +85,11 @@ def test_unknown_endpoints_are_not_found(alice: Person) -> None:
     [
         ("chat.postMessage", {"roomId": "GENERAL", "text": "x", "bot": True}, "must NOT have additional properties"),
         ("chat.postMessage", {"roomId": "GENERAL", "channel": "#general", "text": "x"}, "oneOf"),
-        ("chat.postMessage", {"roomId": "GENERAL", "text": 7}, "must be string"),
+        ("chat.postMessage", {"roomId": "GENERAL", "text": ["x"]}, "must be string"),
         ("chat.sendMessage", {}, "must have required property 'message'"),
-        ("chat.sendMessage", {"message": {"msg": "x"}}, "must have required property 'rid'"),
         ("chat.sendMessage", {"message": {"rid": "GENERAL"}, "more": 1}, "must NOT have additional properties"),
         ("chat.update", {"roomId": "GENERAL", "msgId": "x"}, "must have required property 'text'"),
+        ("subscriptions.read", {}, "must have required property 'rid'"),
         ("chat.react", {"emoji": "eyes"}, "must have required property 'messageId'"),
         ("users.create", {"username": "x", "name": "x", "email": "x@example.org"}, "required property 'password'"),
         ("integrations.create", {"type": "webhook-outgoing"}, "must have required property 'username'"),

@@ -185,7 +185,8 @@ def test_failures_are_tried_again(devchat: Devchat, alice: Person, room: str, re
     ("change", "code"),
     [
         ({"username": "nobody"}, "error-invalid-user"),
-        ({"urls": [""]}, "error-invalid-urls"),
+        ({"urls": []}, "error-invalid-urls"),
+        ({"urls": [""]}, "invalid-params"),
         ({"event": "sunrise"}, "error-invalid-event-type"),
         ({"channel": "#nowhere"}, "error-invalid-room"),
         ({"channel": "general"}, "error-invalid-channel-start-with-chars"),

@@ -13,10 +13,9 @@ from gateway.devchat.wire import Document, Moment, moment_from
 
 SEND = Schema({"message": "object"}, {"previewUrls": "array"})
 SEND_MESSAGE = Schema(
-    {"rid": "string"},
+    {},
     {
         "_id": "string",
-        "msg": "string",
         "tmid": "string",
         "alias": "string",
         "avatar": "string",
@@ -61,7 +60,9 @@ def send_message(call: Call) -> Document:
     if draft.get("t") in system_types():
         raise PlainError("Cannot send system messages using 'chat.sendMessage'")
     check_restriction(call.store)
-    room = messages.room_for_posting(call.store, draft["rid"])
+    if not draft.get("rid"):
+        raise PlainError("The 'rid' property on the message object is missing.")
+    room = messages.room_for_posting(call.store, str(draft["rid"]))
     stored = messages.send(call.store, user=call.user, room=room, draft=_without_ts(draft))
     if stored is None:
         return _duplicate(call, draft["_id"])
@@ -86,6 +87,8 @@ def _duplicate(call: Call, message_id: str) -> Document:
 @post("chat.postMessage", Options(schema=POST))
 def post_message(call: Call) -> Document:
     body = call.body
+    if "channel" in body and "tmid" in body:
+        raise ChatError("invalid-params", "must NOT have additional properties")
     check_restriction(call.store)
     posted: Document = {}
     for room in _targets(call, body):
@@ -157,14 +160,10 @@ def delete_message(call: Call) -> Document:
 
 @post(
     "chat.react",
-    Options(
-        schema=Schema({"messageId": "string"}, {"emoji": "string", "reaction": "string", "shouldReact": "boolean"})
-    ),
+    Options(schema=Schema({"messageId": "string"}, {"shouldReact": "boolean"}, one_of=("emoji", "reaction"))),
 )
 def react(call: Call) -> Document:
     reaction = call.text("emoji") or call.text("reaction")
-    if not reaction:
-        raise ChatError("error-emoji-param-not-provided", 'The required "emoji" param is missing.')
     wanted = call.body.get("shouldReact")
     marks.react(call.store, user=call.user, message=_message(call), reaction=reaction, is_wanted=wanted)
     return {}

@@ -30,6 +30,10 @@ CREATE = Schema(
 )
 
 
+INVITE_KEYS = ("roomId", "roomName", "userId", "username", "user", "userIds", "usernames")
+INVITE = Schema({}, {key: "array" if key.endswith("s") else "string" for key in INVITE_KEYS})
+
+
 def _create(kind: str, key: str) -> Callable[[Call], Document]:
     def create(call: Call) -> Document:
         if not call.store.may(call.user, f"create-{kind}"):
@@ -230,7 +234,7 @@ def _register_families() -> None:
         post(f"{family}.create", Options(schema=CREATE))(_create(kind, key))
         get(f"{family}.info")(_info(kind, key))
         get(f"{family}.roles")(_roles(kind))
-        post(f"{family}.invite")(_invite(kind, key))
+        post(f"{family}.invite", Options(schema=INVITE))(_invite(kind, key))
         post(f"{family}.kick")(_kick(kind, key))
         post(f"{family}.leave")(_leave(kind, key))
         post(f"{family}.rename")(_rename(kind, key))

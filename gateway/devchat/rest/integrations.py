@@ -69,7 +69,9 @@ def _checked(call: Call) -> Document:
     if owner is None:
         raise ChatError("error-invalid-user", "Invalid user", {"method": "addOutgoingIntegration"})
     urls = [str(url).strip() for url in body.get("urls") or []]
-    if not urls or not all(urls):
+    if not all(urls):
+        raise ChatError("invalid-params", "must NOT have fewer than 1 characters")
+    if not urls:
         raise ChatError("error-invalid-urls", "Invalid URLs", {"method": "addOutgoingIntegration"})
     channels = [name.strip() for name in body["channel"].split(",") if name.strip()]
     _check_channels(call, channels)
@@ -128,7 +130,7 @@ def update(call: Call) -> Document:
 post("integrations.update", Options(schema=UPDATE))(update)
 
 
-@post("integrations.remove")
+@post("integrations.remove", Options(schema=Schema({"type": "string", "integrationId": "string"})))
 def remove(call: Call) -> Document:
     _require(call)
     document = _integration(call)

@@ -93,7 +93,11 @@ def _own(call: Call, kind: str) -> list[Room]:
     "im.create",
     Options(
         aliases=("dm.create",),
-        schema=Schema({}, {"username": "string", "usernames": "string", "excludeSelf": "boolean"}),
+        schema=Schema(
+            {},
+            {"username": "string", "usernames": "string", "excludeSelf": "boolean"},
+            one_of=("username", "usernames"),
+        ),
     ),
 )
 def create_direct(call: Call) -> Document:
@@ -111,7 +115,10 @@ def create_direct(call: Call) -> Document:
     return {"room": room.document() | {"rid": room.id}}
 
 
-@post("channels.join", Options(aliases=("rooms.join",)))
+@post(
+    "channels.join",
+    Options(aliases=("rooms.join",), schema=Schema({}, {"joinCode": "string"}, one_of=("roomId", "roomName"))),
+)
 def join_room(call: Call) -> Document:
     room = find_room(call)
     rooms.join(call.store, room=room, user=call.user)
@@ -190,7 +197,7 @@ def get_subscription(call: Call) -> Document:
     return {"subscription": subscription.document() if subscription else None}
 
 
-@post("subscriptions.read")
+@post("subscriptions.read", Options(schema=Schema({}, {"readThreads": "boolean"}, one_of=("rid", "roomId"))))
 def read_room(call: Call) -> Document:
     room = call.store.rooms.get(call.text("rid") or call.text("roomId"))
     if room is None:

@@ -43,12 +43,28 @@ class Schema:
         return ["must NOT have additional properties"] if self.is_strict and set(body) - known else []
 
     def _mistyped(self, body: Document) -> list[str]:
-        declared = self.optional | self.required
-        return [
-            f"must be {declared[key].replace('|', ',')}"
-            for key, value in body.items()
-            if value is not None and key in declared and not _fits(value, declared[key])
-        ]
+        complaints = []
+        for key, names in (self.optional | self.required).items():
+            value = body.get(key)
+            if value is None or _fits(value, names):
+                continue
+            coerced = _coerced(value, names)
+            if coerced is None:
+                complaints.append(f"must be {names.replace('|', ',')}")
+            else:
+                body[key] = coerced
+        return complaints
+
+
+def _coerced(value: object, names: str) -> object:
+    """Upstream's checker turns plain values into each other where nothing is lost; None when it cannot."""
+    if names == "string" and isinstance(value, int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if names == "boolean" and value in ("true", "false"):
+        return value == "true"
+    if names == "number" and isinstance(value, str) and value.isdigit():
+        return int(value)
+    return None
 
 
 def _fits(value: object, names: str) -> bool:

@@ -99,8 +99,33 @@ def list_users(call: Call) -> Document:
     return call.page("users", [shown(call, user) for user in found])
 
 
+UPDATE_DATA = Schema(
+    {},
+    {
+        "email": "string",
+        "name": "string",
+        "password": "string",
+        "username": "string",
+        "bio": "string",
+        "nickname": "string",
+        "statusText": "string",
+        "roles": "array",
+        "active": "boolean",
+        "joinDefaultChannels": "boolean",
+        "requirePasswordChange": "boolean",
+        "setRandomPassword": "boolean",
+        "sendWelcomeEmail": "boolean",
+        "verified": "boolean",
+        "customFields": "object",
+        "language": "string",
+        "freeSwitchExtension": "string",
+    },
+)
+
+
 @post("users.update", Options(schema=Schema({"userId": "string", "data": "object"}, {"confirmRelinquish": "boolean"})))
 def update(call: Call) -> Document:
+    UPDATE_DATA.check(call.body["data"])
     call.pass_two_factor()
     user = named_user(call)
     if user.id != call.user.id:
