@@ -27,9 +27,7 @@ REASONS: Final = {
 """Why a row may end other than done here. Anything else is a failure of ours, not of the faults."""
 
 _LINE: Final = re.compile(r"line (\d+) of (\d+):")
-_SHOWN: Final = 12
-"""Problems of one kind that are told in full."""
-
+_QUOTES: Final = re.compile(r"\b(?:Of|None of) the \d+ lines I was given")
 _ROWS: Final = """
     SELECT i.id, i.state, i.reason, i.detail, i.attempt, i.lane, i.output_sha256, i.last_seq, i.reply_settled_at,
            a.slug, m.rc_id
@@ -110,7 +108,7 @@ def problems(*, truth: Truth, plan: Plan, said: Said) -> list[str]:
     for row in truth.rows:
         found += _wrong_answer(truth, row=row, ask=asked.get((row["rc_id"], row["slug"])), seed=plan.seed)
     found += _wrong_turns(truth, asked=asked, seed=plan.seed)
-    return _shortened(found)
+    return found
 
 
 def _asked(plan: Plan, said: Said) -> Iterable[tuple[str, str, Ask]]:
@@ -205,6 +203,8 @@ def _wrong_chunks(row: dict[str, Any], chunks: list[dict[str, Any]]) -> list[str
 
 
 def _wrong_text(name: str, text: str, *, ask: Ask, seed: int, where: str) -> list[str]:
+    """Only of what the CLI says itself: behind it, it quotes what others said, earlier replies among them."""
+    text = _QUOTES.split(text, maxsplit=1)[0]
     found = []
     if text.count("You asked:") != 1 or ask.marker(seed) not in text:
         found.append(f"{name} does not answer its question once in {where}: {text[:80]!r}")
@@ -252,7 +252,3 @@ def _grouped(rows: Iterable[dict[str, Any]], key: str) -> dict[Any, list[dict[st
     for row in rows:
         groups[row[key]].append(row)
     return dict(groups)
-
-
-def _shortened(found: list[str]) -> list[str]:
-    return found if len(found) <= 3 * _SHOWN else [*found[: 3 * _SHOWN], f"and {len(found) - 3 * _SHOWN} more"]

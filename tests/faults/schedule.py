@@ -35,7 +35,6 @@ class Strikes:
 
     lines: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    error: BaseException | None = None
 
     def note(self, at_s: float, what: str, target: str, pid: int | None) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -72,10 +71,13 @@ def strike_all(*, schedule: Sequence[Fault], world: World) -> Strikes:
     strikes = Strikes()
     started_at = time.monotonic()
     timers: list[threading.Timer] = []
+    struck: set[int] = set()
     try:
         for fault in schedule:
             time.sleep(max(0.0, started_at + fault.at_s - time.monotonic()))
-            pid = _strike(fault, world=world, timers=timers)
+            pid = _strike(fault, world=world, timers=timers, struck=struck)
+            if pid is not None:
+                struck.add(pid)
             strikes.note(time.monotonic() - started_at, fault.what, fault.target, pid)
     finally:
         for timer in timers:
@@ -88,7 +90,7 @@ def _kill(chance: random.Random, *, at_s: float, target: str) -> Fault:
     return Fault(at_s, "kill_child" if is_child else "kill", target)
 
 
-def _strike(fault: Fault, *, world: World, timers: list[threading.Timer]) -> int | None:
+def _strike(fault: Fault, *, world: World, timers: list[threading.Timer], struck: set[int]) -> int | None:
     match fault.what:
         case "flush":
             _flush(world)
@@ -98,20 +100,21 @@ def _strike(fault: Fault, *, world: World, timers: list[threading.Timer]) -> int
             timer = threading.Timer(fault.stop_s, world.stack.resume, args=(fault.target,))
             timer.start()
             timers.append(timer)
-            return world.stack.pid(fault.target)
+            return None
         case "kill_child":
-            return _kill_child(world, fault.target) or _kill_when_up(world, fault.target)
+            return _kill_child(world, fault.target) or _kill_when_up(world, fault.target, struck=struck)
         case _:
-            return _kill_when_up(world, fault.target)
+            return _kill_when_up(world, fault.target, struck=struck)
 
 
-def _kill_when_up(world: World, target: str) -> int:
-    """One that has just died is awaited: a strike is a strike."""
+def _kill_when_up(world: World, target: str, *, struck: set[int]) -> int:
+    """One that has just died is awaited: each strike hits another process."""
     deadline = time.monotonic() + UP_TIMEOUT_S
-    while (pid := world.stack.kill(target)) is None:
+    while (pid := world.stack.pid(target)) is None or pid in struck:
         if time.monotonic() > deadline:
             raise AssertionError(f"{target} did not come back within {UP_TIMEOUT_S:.0f} s after it was killed")
         time.sleep(_POLL_S)
+    world.stack.kill(target)
     return pid
 
 

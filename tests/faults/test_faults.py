@@ -53,6 +53,7 @@ class Size:
 
 SHORT: Final = Size(invocations=30, duration_s=20, kills=8, flushes=1, stops=1, stop_s=4, settle_s=90)
 LONG: Final = Size(invocations=200, duration_s=200, kills=60, flushes=5, stops=2, stop_s=20, settle_s=240)
+SHOWN: Final = 40
 SETTINGS: Final = {"NEXUS_COMPOSE_LEASE_S": "10", "NEXUS_BRIDGE_LEASE_S": "10", "NEXUS_SWEEP_S": "2"}
 
 
@@ -138,6 +139,8 @@ def _rest(world: World, *, rooms: dict[str, Room], plan: Plan, said: Said, timeo
 
 
 def _story(found: list[str], *, strikes: Strikes, seed: int, directory: Path) -> str:
-    lines = [f"{len(found)} broken promises; replay with: make faults SEED={seed}", *found]
-    lines += ["what was struck:", *strikes.lines, f"logs: {directory / 'world' / 'state' / 'log'}"]
-    return "\n".join(lines)
+    """All of it into a file; of the problems as many as a person wants to read at once."""
+    head = f"{len(found)} broken promises; replay with: make faults SEED={seed}"
+    tail = ["what was struck:", *strikes.lines, f"logs: {directory / 'world' / 'state' / 'log'}"]
+    (directory / "problems.txt").write_text("\n".join([head, *found, *tail]), encoding="utf-8")
+    return "\n".join([head, *found[:SHOWN], *tail, f"all problems: {directory / 'problems.txt'}"])
