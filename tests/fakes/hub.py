@@ -1,6 +1,7 @@
 """A hub for the bridge's tests: it commits in memory, and can be told to be slow, deaf, rude or gone."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -86,10 +87,14 @@ class FakeHub:
         self.token = "nxb_" + "t" * 40
         self.refuse_with: HTTPStatus | None = None
         self.redirect_to: str | None = None
+        self.check_answer = '{"bridge": "b-1", "owner": "alice", "agents": ["echo-alice"]}'
+        self.files: dict[str, bytes] = {}
+        self.date: str | None = None
         self.authorizations: list[str | None] = []
         self.on_frame: Callable[[Frame], None] = lambda _: None
         self.welcome: dict[str, Any] = {}
         self.is_silent = False
+        self.tls: ssl.SSLContext | None = None
         self.url = ""
         self._socket: ServerConnection | None = None
         self._changed = asyncio.Condition()
@@ -101,10 +106,13 @@ class FakeHub:
             "127.0.0.1",
             0,
             process_request=self._admit,
+            process_response=self._stamp,
             compression=None,
             max_size=protocol.MAX_FRAME_BYTES,
+            ssl=self.tls,
         ) as server:
-            self.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+            scheme = "ws" if self.tls is None else "wss"
+            self.url = f"{scheme}://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
             yield self
 
     # What a test does
@@ -119,6 +127,16 @@ class FakeHub:
         if socket is None:
             raise AssertionError("no bridge is connected")
         await socket.send(protocol.encode(frame))
+
+    async def send_raw(self, data: str | bytes) -> None:
+        if self._socket is None:
+            raise AssertionError("no bridge is connected")
+        await self._socket.send(data)
+
+    async def close(self, code: int) -> None:
+        if self._socket is None:
+            raise AssertionError("no bridge is connected")
+        await self._socket.close(code, "so")
 
     async def cut(self) -> None:
         """The connection is gone without a word."""
@@ -145,9 +163,30 @@ class FakeHub:
             return response
         if self.refuse_with is not None:
             return socket.respond(self.refuse_with, "no\n")
+        if request.path == "/healthz":
+            return socket.respond(HTTPStatus.OK, "fine\n")
+        if request.path.startswith("/bridge/files/"):
+            return self._file(socket, request)
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return socket.respond(HTTPStatus.UNAUTHORIZED, "no\n")
+        if request.path == "/bridge/check":
+            return socket.respond(HTTPStatus.OK, self.check_answer)
         return None
+
+    def _stamp(self, socket: ServerConnection, request: Request, response: Response) -> None:
+        if self.date is not None:
+            del response.headers["Date"]
+            response.headers["Date"] = self.date
+
+    def _file(self, socket: ServerConnection, request: Request) -> Response:
+        content = self.files.get(request.path.removeprefix("/bridge/files/"))
+        if content is None or request.headers.get("Authorization") != "Bearer nxt_tools":
+            return socket.respond(HTTPStatus.NOT_FOUND, "no\n")
+        response = socket.respond(HTTPStatus.OK, "")
+        response.body = content
+        del response.headers["Content-Length"]
+        response.headers["Content-Length"] = str(len(content))
+        return response
 
     async def _serve(self, socket: ServerConnection) -> None:
         try:
@@ -203,8 +242,6 @@ class FakeHub:
     async def _commit(self, socket: ServerConnection, frame: Chunks | End) -> None:
         row = self._row(frame.invocation)
         if row.state != "running" or frame.fence != row.prompt.fence:
-            if frame.seq if isinstance(frame, End) else row.next_seq > 0 and self.is_acking:
-                await socket.send(protocol.encode(Ack(invocation=frame.invocation, seq=row.next_seq - 1)))
             await socket.send(protocol.encode(Drop(invocation=frame.invocation, reason=row.state)))
             return
         first = frame.seq if isinstance(frame, End) else frame.chunks[0].seq

@@ -97,6 +97,7 @@ class Client:
         self._leave = asyncio.Event()
         self._left_for = Disconnect(reason="")
         self._changed = asyncio.Event()
+        self._greeted = asyncio.Event()
 
     def use(self, hands: Hands) -> None:
         """Whoever obeys the orders; call before `run`."""
@@ -279,6 +280,7 @@ class Client:
             was_ready = self._session.is_ready
             self._read(text)
             if self._session.is_ready and not was_ready:
+                self._greeted.set()
                 self._watcher.connected(session=self._session.id)
             self._pump()
 
@@ -300,15 +302,24 @@ class Client:
         beat_at = loop.time() + self._session.limits.heartbeat_s
         while not self._is_peer_silent():
             dead_at = self._heard_at + self._session.limits.peer_dead_s
-            await asyncio.sleep(max(0.0, min(beat_at, dead_at) - loop.time()))
+            if await self._is_newly_ready(within_s=min(beat_at, dead_at) - loop.time()):
+                beat_at = loop.time()  # the hub's limits are known from now on
             if loop.time() >= beat_at:
                 beat_at = loop.time() + self._session.limits.heartbeat_s
-                load = self._session.load(
-                    sessions=self._hands.session_count if self._hands else 0, memory_mib=_memory_mib()
-                )
+                sessions = self._hands.session_count if self._hands else 0
+                load = self._session.load(sessions=sessions, memory_mib=_memory_mib())
                 self._session.heartbeat(at=self._now(), load=load)
                 self._wake.set()
-        return f"the hub was silent for {self._session.limits.peer_dead_s:.0f} s"
+        return f"the hub was silent for {self._session.limits.peer_dead_s:g} s"
+
+    async def _is_newly_ready(self, *, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, within_s)):
+                await self._greeted.wait()
+        except TimeoutError:
+            return False
+        self._greeted.clear()
+        return True
 
     def _is_peer_silent(self) -> bool:
         loop = asyncio.get_running_loop()
