@@ -161,13 +161,14 @@ def new_personal_token(store: Store, user: User, *, name: str, bypass_two_factor
     return fresh.secret
 
 
-def remove_personal_token(store: Store, user: User, *, name: str) -> None:
+def remove_personal_token(store: Store, user: User, *, name: str) -> Token:
     token = _personal_token(user, name)
     if token is None:
         raise ChatError(
             "error-token-does-not-exists", "Token does not exist", {"method": "personalAccessTokens:removeToken"}
         )
     drop_token(store, user, token)
+    return token
 
 
 def _personal_token(user: User, name: str) -> Token | None:

@@ -11,6 +11,7 @@ import pytest
 from gateway.devchat.accounts import create_user
 from gateway.devchat.mentions import find_mentions
 from gateway.devchat.store import Store
+from gateway.rocketchat import calls
 from tests.contract.conftest import Devchat
 from tests.contract.npm import SCRIPTS, npm_modules
 
@@ -249,6 +250,47 @@ def test_bodies_are_accepted_and_refused_as_the_published_schemas_do(devchat: De
         if theirs != ours
     ]
     assert differences == []
+
+
+def test_what_nexus_sends_fits_the_published_schemas(modules: Path) -> None:
+    sent = [
+        ("isChatSendMessageProps", calls.send(rid="r", rc_id="m", text="x", thread="t", attachments=({"text": "y"},))),
+        ("isChatUpdateProps", calls.update(rid="r", rc_id="m", text="x")),
+        ("isChatDeleteProps", calls.delete(rid="r", rc_id="m")),
+        ("isChatReactProps", calls.react(rc_id="m", emoji=":eyes:", is_on=True)),
+        ("isChatGetMessageProps", calls.get(rc_id="m")),
+        ("isChatSyncMessagesProps", calls.changed(rid="r", after_ms=1, count=50)),
+        ("isChatSyncMessagesProps", calls.deleted(rid="r", after_ms=1, count=50)),
+        ("isChatSyncMessagesProps", calls.changed_since(rid="r", since="2026-01-01T00:00:00.000Z")),
+        ("isGroupsHistoryProps", calls.history(rid="r", kind="p", latest="2026-01-01T00:00:00.000Z", count=50)),
+        ("isChannelsHistoryProps", calls.history(rid="r", kind="c", latest="2026-01-01T00:00:00.000Z", count=50)),
+        ("isSubscriptionsReadProps", calls.read(rid="r")),
+        ("isSubscriptionsGetProps", calls.subscriptions()),
+        ("isRoomsInfoProps", calls.room_info(rid="r")),
+        ("isRoomsInfoProps", calls.room_named(name="r")),
+        ("isUsersInfoParamsGetProps", calls.user_info(username="u")),
+        (
+            "isUserCreateParamsPOST",
+            calls.create_user(username="u", name="n", email="u@example.org", password="p", roles=("bot",)),
+        ),
+        ("isUsersUpdateParamsPOST", calls.set_password(user_id="u", password="p")),
+        ("isChannelsCreateProps", calls.create_room(kind="c", name="r", members=("u",))),
+        ("isGroupsCreateProps", calls.create_room(kind="p", name="r", members=("u",))),
+        ("isGroupsInviteProps", calls.invite(rid="r", kind="p", user_id="u")),
+        ("isDmCreateProps", calls.open_direct(username="u")),
+        (
+            "isIntegrationsCreateProps",
+            calls.create_webhook(name="n", url="http://127.0.0.1:9/", token="t", username="rocket.cat"),
+        ),
+    ]
+
+    verdicts = ask_node(
+        "published_schemas.mjs",
+        modules,
+        [(validator, call.body if call.method == "POST" else dict(call.params)) for validator, call in sent],
+    )
+
+    assert [call.path for (_, call), fits in zip(sent, verdicts, strict=True) if not fits] == []
 
 
 def test_mentions_are_found_as_the_published_parser_finds_them(modules: Path) -> None:

@@ -127,8 +127,10 @@ def test_the_last_owner_cannot_leave(alice: Person, room: str) -> None:
 def test_roles_in_rooms_can_be_given_and_taken(alice: Person, bob: Person, room: str, role: str) -> None:
     alice.ok_post(f"groups.add{role.capitalize()}", roomId=room, userId=bob.id)
     given = bob.ok_get("subscriptions.getOne", roomId=room)["subscription"]["roles"]
+    listed = {each["u"]["username"]: each["roles"] for each in bob.ok_get("groups.roles", roomId=room)["roles"]}
 
     alice.ok_post(f"groups.remove{role.capitalize()}", roomId=room, userId=bob.id)
 
     assert given == [role]
+    assert listed == {"alice": ["owner"], "bob": [role]}
     assert "roles" not in bob.ok_get("subscriptions.getOne", roomId=room)["subscription"]

@@ -6,6 +6,7 @@ from gateway.devchat import rooms
 from gateway.devchat.errors import UnauthorizedError, not_allowed
 from gateway.devchat.history import for_reader, history
 from gateway.devchat.models import CHANNEL, DIRECT, PRIVATE
+from gateway.devchat.permissions import MODERATOR
 from gateway.devchat.rest.calls import Call, Options, get, post
 from gateway.devchat.rest.rooms import find_room, named_users
 from gateway.devchat.rest.schema import Schema
@@ -88,24 +89,21 @@ def _members(kind: str) -> Callable[[Call], Document]:
 
 
 def _roles(kind: str) -> Callable[[Call], Document]:
-    """Only members who hold a role of this room."""
+    """Only members who hold a role in the room are listed."""
 
     def roles(call: Call) -> Document:
-        room = find_room(call, kind=kind)
-        held = (item for item in room.members.values() if item.roles)
-        return {
-            "roles": [
-                {
-                    "_id": item.id,
-                    "rid": room.id,
-                    "u": {"_id": item.user_id, "username": item.username, "name": item.user_name},
-                    "roles": list(item.roles),
-                }
-                for item in held
-            ]
-        }
+        held = [member.document() for member in find_room(call, kind=kind).members.values() if member.roles]
+        return {"roles": [{key: member[key] for key in ("_id", "rid", "u", "roles")} for member in held]}
 
     return roles
+
+
+def _moderators(kind: str) -> Callable[[Call], Document]:
+    def moderators(call: Call) -> Document:
+        held = [member.document() for member in find_room(call, kind=kind).members.values()]
+        return {"moderators": [member["u"] for member in held if MODERATOR in member.get("roles", [])]}
+
+    return moderators
 
 
 def _history(kind: str) -> Callable[[Call], Document]:
@@ -232,6 +230,7 @@ def _register_families() -> None:
         if kind == DIRECT:
             continue
         post(f"{family}.create", Options(schema=CREATE))(_create(kind, key))
+        get(f"{family}.moderators")(_moderators(kind))
         get(f"{family}.info")(_info(kind, key))
         get(f"{family}.roles")(_roles(kind))
         post(f"{family}.invite", Options(schema=INVITE))(_invite(kind, key))

@@ -70,8 +70,8 @@ def generate_personal_token(call: Call) -> Document:
 def regenerate_personal_token(call: Call) -> Document:
     call.pass_two_factor()
     name = call.text("tokenName")
-    accounts.remove_personal_token(call.store, call.user, name=name)
-    return {"token": accounts.new_personal_token(call.store, call.user, name=name, bypass_two_factor=False)}
+    bypass = accounts.remove_personal_token(call.store, call.user, name=name).bypass_two_factor
+    return {"token": accounts.new_personal_token(call.store, call.user, name=name, bypass_two_factor=bypass)}
 
 
 @post("users.removePersonalAccessToken", Options(schema=Schema({"tokenName": "string"})))
