@@ -112,3 +112,20 @@ def test_a_revoked_bridge_is_cut_off_and_its_agent_says_why_it_does_not_answer(
     after = ask(world, person="bob", rid=room.rid, slug=banned.slug, text="and now?")
     assert after.wait_settled()["reason"] == "bridge_revoked"
     assert len(after.sentences()) == 1
+
+
+def test_an_answer_that_ends_while_the_chat_is_down_is_posted_once_it_is_back(
+    world: World, echo: Bridged, make_room: MakeRoom
+) -> None:
+    room = make_room(echo.slug)
+    question = ask(world, person="bob", rid=room.rid, slug=echo.slug, text=f"{SLOW} still there?")
+    question.wait_said("line 10 of 10")
+
+    world.stack.take_down("devchat")
+    question.wait_state("done")
+    world.stack.bring_up("devchat")
+    world.stack.wait_ready("devchat")
+
+    reply = question.wait_done(timeout_s=90)
+    assert [reply.count(text) for text in ("line 1 of 10", "line 5 of 5", "You asked: still there?")] == [1] * 3
+    assert len(question.reply_messages()) == 1

@@ -8,20 +8,45 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 
 from tests.world.world import World
 
 WORKERS: Final = ("composer", "runtime")
+BOTS: Final = "echo-*"
+
+
+def _to_posts(*, action: str, path: str = "chat.sendMessage", **more: Any) -> dict[str, Any]:
+    return {"match": {"path": path, "user": BOTS}, "action": action, **more}
+
+
+def _to_events(*, action: str, count: int = 20, **more: Any) -> dict[str, Any]:
+    return {"match": {"stream": "stream-*", "user": BOTS}, "action": action, "count": count, **more}
+
+
+CHAT_FAULTS: Final = {
+    "refuses posts": _to_posts(action="status", status=502, count=2),
+    "refuses edits": _to_posts(action="status", path="chat.update", status=503, count=3),
+    "is in a hurry": _to_posts(action="status", path="chat.*", status=429, retry_after=2, count=2),
+    "posts and says it failed": _to_posts(action="status", status=502, when="after", count=2),
+    "posts and says nothing": _to_posts(action="swallow", count=1),
+    "edits and hangs up": _to_posts(action="drop_socket", path="chat.update", when="after", count=2),
+    "repeats itself": _to_events(action="duplicate", copies=3),
+    "is slow": _to_events(action="delay", delay_ms=1500),
+    "forgets to tell": _to_events(action="swallow_broadcast", count=6),
+}
+"""How the chat itself may misbehave towards the agents' accounts, as rules of the devchat's door for tests."""
+
+CUT: Final = "cuts all sockets"
 UP_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`what` is kill, kill_child (one of a worker's processes), flush or stop; `stop_s` for stop."""
+    """`what` is kill, kill_child (one of a worker's processes), flush, stop (for `stop_s`) or chat."""
 
     at_s: float
     what: str
@@ -50,14 +75,17 @@ def make_schedule(
     flush_count: int,
     stop_count: int,
     stop_s: float,
+    chat_count: int,
 ) -> list[Fault]:
-    """Kills go round the targets in random order, so that each has its share."""
+    """Kills go round the targets in random order, so that each has its share; the chat's own faults likewise."""
     chance = random.Random(f"faults {seed}")
     deck: list[str] = []
     while len(deck) < kill_count:
         deck += chance.sample(targets, len(targets))
+    moods = [mood for _ in range(chat_count) for mood in chance.sample([*CHAT_FAULTS, CUT], len(CHAT_FAULTS) + 1)]
     faults = [_kill(chance, at_s=chance.uniform(0, duration_s), target=target) for target in deck[:kill_count]]
     faults += [Fault(chance.uniform(0, duration_s), "flush", "valkey") for _ in range(flush_count)]
+    faults += [Fault(chance.uniform(0, duration_s), "chat", mood) for mood in moods[:chat_count]]
     # Stops are kept apart, so that two of them are two.
     span = duration_s / max(stop_count, 1)
     for number in range(stop_count):
@@ -80,6 +108,7 @@ def strike_all(*, schedule: Sequence[Fault], world: World) -> Strikes:
                 struck.add(pid)
             strikes.note(time.monotonic() - started_at, fault.what, fault.target, pid)
     finally:
+        world.forget_chat_faults()
         for timer in timers:
             timer.join()
     return strikes
@@ -94,6 +123,9 @@ def _strike(fault: Fault, *, world: World, timers: list[threading.Timer], struck
     match fault.what:
         case "flush":
             _flush(world)
+            return None
+        case "chat":
+            _spoil_chat(world, fault.target)
             return None
         case "stop":
             world.stack.pause(fault.target)
@@ -132,6 +164,13 @@ def _children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def _spoil_chat(world: World, mood: str) -> None:
+    if mood == CUT:
+        world.tell_chat("restart_sockets", {})
+    else:
+        world.tell_chat("faults", CHAT_FAULTS[mood])
 
 
 def _flush(world: World) -> None:

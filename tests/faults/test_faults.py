@@ -48,11 +48,14 @@ class Size:
     flushes: int
     stops: int
     stop_s: float
+    chat_faults: int
     settle_s: float
 
 
-SHORT: Final = Size(invocations=30, duration_s=20, kills=8, flushes=1, stops=1, stop_s=4, settle_s=90)
-LONG: Final = Size(invocations=200, duration_s=200, kills=60, flushes=5, stops=2, stop_s=20, settle_s=240)
+SHORT: Final = Size(invocations=30, duration_s=20, kills=8, flushes=1, stops=1, stop_s=4, chat_faults=2, settle_s=90)
+LONG: Final = Size(
+    invocations=200, duration_s=200, kills=60, flushes=5, stops=2, stop_s=20, chat_faults=20, settle_s=240
+)
 SHOWN: Final = 40
 SETTINGS: Final = {"NEXUS_COMPOSE_LEASE_S": "10", "NEXUS_BRIDGE_LEASE_S": "10", "NEXUS_SWEEP_S": "2"}
 
@@ -121,6 +124,7 @@ def _live_through(world: World, *, rooms: dict[str, Room], plan: Plan, size: Siz
         flush_count=size.flushes,
         stop_count=size.stops,
         stop_s=size.stop_s,
+        chat_count=size.chat_faults,
     )
     with ThreadPoolExecutor(2) as pool:
         striking = pool.submit(schedule.strike_all, schedule=faults, world=world)

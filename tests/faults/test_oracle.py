@@ -133,7 +133,14 @@ def test_a_seed_is_a_whole_plan() -> None:
     def make(seed: int) -> tuple[Plan, list[schedule.Fault]]:
         plan = load.make_plan(seed=seed, invocation_count=20, duration_s=10, rooms=rooms, agents=agents)
         faults = schedule.make_schedule(
-            seed=seed, duration_s=10, targets=targets, kill_count=6, flush_count=2, stop_count=2, stop_s=2
+            seed=seed,
+            duration_s=10,
+            targets=targets,
+            kill_count=6,
+            flush_count=2,
+            stop_count=2,
+            stop_s=2,
+            chat_count=3,
         )
         return plan, faults
 

@@ -234,6 +234,14 @@ pace_ms = "{pace_ms}"
         state: dict[str, Any] = answer.json()
         return state
 
+    def tell_chat(self, word: str, body: Mapping[str, Any]) -> None:
+        """At its door for tests: faults, restart_sockets, switches."""
+        url = f"{self.stack.chat_url}/devchat/{word}"
+        self.admin.session.post(url, json=dict(body), timeout=30).raise_for_status()
+
+    def forget_chat_faults(self) -> None:
+        self.admin.session.delete(f"{self.stack.chat_url}/devchat/faults", timeout=30).raise_for_status()
+
     def flush_redis(self) -> None:
         with redis.Redis.from_url(self.stack.env["NEXUS_REDIS_URL"], socket_timeout=5) as connection:
             connection.flushall()
