@@ -1,6 +1,7 @@
 """The whole bridge as its owner runs it: a process with a configuration file, against a hub in memory."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +12,8 @@ import pytest
 from nexus_bridge import events, tokens
 from nexus_bridge.protocol import Bye, Cancel, Decision
 from tests.fakes.hub import FakeHub, prompt_for
+
+pytestmark = pytest.mark.timeout(60)
 
 TOKEN = tokens.make(kind="nxb", secret=b"a" * 32)
 
@@ -164,6 +167,22 @@ async def test_a_killed_bridge_comes_back_and_says_what_became_of_its_run(hub: F
     assert again.refused.reason == "already_run"
 
 
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in /proc")
+async def test_a_killed_bridge_leaves_no_cli_behind(hub: FakeHub, bridge: RunningBridge) -> None:
+    await hub.connected()
+    row = await hub.offer(prompt_for(7, text=asked("[[think hard]] [[hang]]")))
+    await hub.until(lambda: bool(row.chunks))
+    before = processes_in(bridge.directory / "work")
+
+    bridge.signal(signal.SIGKILL)
+    await bridge.stopped()
+
+    assert before
+    async with asyncio.timeout(10):
+        while processes_in(bridge.directory / "work"):  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.05)
+
+
 async def test_sigterm_ends_live_turns_as_interrupted_and_tells_the_hub(hub: FakeHub, bridge: RunningBridge) -> None:
     await hub.connected()
     row = await hub.offer(prompt_for(7, text=asked("[[think hard]] [[delay 60]] never")))
@@ -214,3 +233,13 @@ async def test_the_terminal_shows_who_asks_whom_and_how_it_ended(hub: FakeHub, b
     assert "#7: bob in #general asks echo-alice" in bridge.output
     assert "#7 echo-alice: done after" in bridge.output
     assert "a secret question" not in bridge.output
+
+
+def processes_in(directory: Path) -> list[str]:
+    """Every process that works there."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == directory:
+                found.append(process.name)
+    return found

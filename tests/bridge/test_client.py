@@ -371,6 +371,22 @@ async def test_stop_while_apart_ends_the_wait(hub: FakeHub, tmp_path: Path) -> N
     await bridge.close()
 
 
+async def test_stop_does_not_wait_for_a_hub_that_never_answers(tmp_path: Path) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        hub = FakeHub()
+        hub.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        bridge = Bridge(hub=hub, directory=tmp_path / "journal")
+        await asyncio.sleep(0.05)  # so that it is connecting; earlier would be right too
+
+        await bridge.client.stop(grace_s=0.0)
+        await bridge.task
+        await bridge.close()
+
+
 # Errors in words
 
 
@@ -398,7 +414,7 @@ def test_waits_double_up_to_half_a_minute_and_differ() -> None:
     assert longest == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]
 
 
-async def until(is_so: Callable[[], object], within_s: float = 5.0) -> None:
+async def until(is_so: Callable[[], object], within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
         while not is_so():  # noqa: ASYNC110 - what is waited for belongs to fakes that tell nobody
             await asyncio.sleep(0.001)

@@ -19,6 +19,11 @@ from nexus_bridge.records import Damaged, Record, Tag
 SHA = "0" * 64
 
 
+@pytest.fixture(autouse=True)
+def every_ack_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nexus_bridge.journal.NOTE_ACK_EVERY", 1)
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     return tmp_path / "journal"
@@ -116,6 +121,20 @@ def test_nothing_of_an_unflushed_chunk_is_on_disk(opened: Callable[[], Journal],
     assert (directory / "journal").stat().st_size == size
 
 
+def test_acks_are_noted_now_and_then(
+    opened: Callable[[], Journal], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexus_bridge.journal.NOTE_ACK_EVERY", 3)
+    journal = opened()
+    with_run(journal, payloads=("x",) * 7)
+
+    for seq in range(1, 8):
+        journal.runs[7].ack(seq)
+        journal.acked(journal.runs[7])
+
+    assert opened().runs[7].acked_seq == 6
+
+
 # Compaction
 
 
@@ -190,6 +209,7 @@ def test_a_long_torn_record_is_dropped_whole(opened: Callable[[], Journal], dire
     assert opened().runs[7].last_seq == 1
 
 
+@pytest.mark.timeout(60)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_flipped_bit_loses_its_run_and_no_other(

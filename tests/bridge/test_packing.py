@@ -80,7 +80,8 @@ def test_a_delta_that_holds_nothing_but_controls_makes_no_chunk() -> None:
     assert turn.take() == []
 
 
-@settings(max_examples=50)
+@pytest.mark.timeout(60)
+@settings(max_examples=50, deadline=None)
 @given(text=st.text(alphabet='ab"\\\n é😀', max_size=200), repeats=st.integers(1, 600))
 def test_long_text_is_cut_into_chunks_that_fit_a_frame_and_lose_nothing(text: str, repeats: int) -> None:
     turn = packer()

@@ -167,8 +167,6 @@ class Host:
     def cli_session(self, invocation: int, id: str) -> None:  # noqa: A002
         self.cli_sessions[invocation] = id
 
-    def tell(self, text: str) -> None: ...
-
     def said(self, invocation: int) -> list[AnyEvent | None]:
         return [events.decode(payload) for batch in self.chunks.get(invocation, []) for _, payload in batch]
 
@@ -238,7 +236,7 @@ class Bench:
         return self.host.endings[invocation]
 
 
-async def until(is_so: Callable[[], object], within_s: float = 5.0) -> None:
+async def until(is_so: Callable[[], object], within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
         while not is_so():  # noqa: ASYNC110 - what is waited for belongs to fakes that tell nobody
             await asyncio.sleep(0.001)
@@ -285,6 +283,19 @@ async def test_the_first_words_leave_at_once_and_the_next_are_packed(bench: Benc
 
     assert len(bench.host.chunks[7][0]) == 1
     assert Text(delta="012345678") in bench.host.said(7)
+
+
+async def test_a_cli_that_pours_is_not_packed_for_long(bench: Bench) -> None:
+    bench.start()
+    cli = await bench.process()
+    cli.says(Text(delta="first"))
+    await until(lambda: bench.host.said(7))
+
+    cli.says(*(Text(delta="x" * 1_000) for _ in range(200)))
+    cli.says(Done(status="ok"))
+    await bench.ended()
+
+    assert len(bench.host.chunks[7]) >= 4
 
 
 async def test_usage_adds_up_over_a_turn(bench: Bench) -> None:

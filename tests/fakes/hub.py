@@ -145,7 +145,7 @@ class FakeHub:
             socket.transport.abort()
             await socket.wait_closed()
 
-    async def until(self, is_so: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    async def until(self, is_so: Callable[[], bool], *, within_s: float = 20.0) -> None:
         async with asyncio.timeout(within_s), self._changed:
             await self._changed.wait_for(is_so)
 

@@ -122,9 +122,6 @@ class Client:
     def cli_session(self, invocation: int, id: str) -> None:  # noqa: A002 - the CLI's word
         self._session.remember_cli_session(invocation=invocation, id=id, now=self._now())
 
-    def tell(self, text: str) -> None:
-        self._watcher.tell(text)
-
     # Life
 
     async def run(self) -> None:
@@ -210,11 +207,27 @@ class Client:
         self._leave.clear()
         self._left_for = Disconnect(reason="")
         try:
-            async with self._connecting() as socket:
+            socket = await self._open()
+            if socket is None:
+                return ""
+            async with socket:
                 self._check_clock(socket)
                 return await self._converse(socket)
         except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
             raise connection_error(error, hub=self._hub) from error
+
+    async def _open(self) -> ClientConnection | None:
+        """None: told to leave while nobody had answered yet."""
+        opening = asyncio.ensure_future(self._connecting().connect())
+        leaving = asyncio.ensure_future(self._leave.wait())
+        try:
+            await asyncio.wait({opening, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            return opening.result() if opening.done() else None
+        finally:
+            leaving.cancel()
+            if not opening.done():
+                opening.cancel()
+                await asyncio.gather(opening, return_exceptions=True)
 
     def _connecting(self) -> "connect":
         return _NoRedirects(

@@ -28,6 +28,9 @@ KEEP_IDS_S: Final = 30 * 86_400
 KEEP_CLI_SESSIONS: Final = 1_000
 """CLI sessions that can be resumed; the ones used longest ago go first."""
 
+NOTE_ACK_EVERY: Final = 128
+"""Chunks between two notes of how far the hub has acked a run."""
+
 COMPACT_BYTES: Final = 8 * 1024 * 1024
 """Below this size the file is left alone."""
 
@@ -147,8 +150,9 @@ class Journal:
             self.flush(durable=True)
 
     def acked(self, run: Run) -> None:
-        """Not flushed: an ack that is forgotten is only asked for again."""
-        if run.is_spooled:
+        """Now and then, and not flushed: the next welcome says how far the hub really is."""
+        if run.is_spooled and run.acked_seq >= run.noted_seq + NOTE_ACK_EVERY:
+            run.noted_seq = run.acked_seq
             self._write(Tag.ACKED, run.invocation, run.acked_seq)
 
     def lose(self, run: Run) -> None:

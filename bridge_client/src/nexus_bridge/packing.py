@@ -48,6 +48,7 @@ class Packer:
         self._deltas: list[str] = []
         self._size = 0
         self._has_text = False
+        self.pending_chars = 0
         self._done: Done | None = None
         self._tail: deque[Packed] = deque()
         self._tail_size = 0
@@ -70,6 +71,7 @@ class Packer:
         """Chunks to send now; beyond the head of the output only questions pass, the rest waits for `finish`."""
         self._close_delta()
         pending, self._pending = self._pending, []
+        self.pending_chars = 0
         out: list[Packed] = []
         for event in pending:
             for packed in _pack(event):
@@ -98,6 +100,7 @@ class Packer:
             self._close_delta()
             self._open = event
         self._deltas.append(cleaned)
+        self.pending_chars += len(cleaned)
 
     def _cleaned(self, event: _OneEvent) -> _OneEvent:
         """The texts of an event that is no stream; ids stay as the CLI gave them, for its answer is matched by them."""

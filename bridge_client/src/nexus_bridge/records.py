@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 
-class Tag(Enum):
+class Tag(bytes, Enum):
     """The two numbers and the word of each record stand beside it."""
 
     JOURNAL = b"J"  # format version, -, journal id
@@ -49,7 +49,7 @@ class Damaged:
 
 def line(*, tag: Tag, first: int = 0, second: int = 0, word: str = "-", body: bytes = b"") -> bytes:
     """The bytes of one record, newline included."""
-    head = b"%s %d %d %s" % (tag.value, first, second, word.encode())
+    head = b"%s %d %d %s" % (tag, first, second, word.encode())
     return b"%08x %08x %s %s\n" % (zlib.crc32(head), zlib.crc32(body), head, body)
 
 

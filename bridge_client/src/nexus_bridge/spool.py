@@ -35,6 +35,7 @@ class Run:
     session_key: str
     acked_seq: int = 0
     last_seq: int = 0
+    noted_seq: int = 0
     unacked_bytes: int = 0
     sent_bytes: int = 0
     ending: End | None = None

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 PACK_S: Final = 0.04
 """Chunks leave at most this often; the first after a silence leaves at once."""
 
+PACK_CHARS: Final = 64 * 1024
+"""More than this does not wait: a CLI that pours is to meet the window soon."""
+
 OBEY_S: Final = 3.0
 """A CLI that was asked to stop is killed after this long."""
 
@@ -39,8 +42,6 @@ class Listener(Protocol):
     def spool(self, invocation: int, chunks: Sequence[Packed]) -> None: ...
 
     def cli_session(self, invocation: int, id: str) -> None: ...  # noqa: A002 - the CLI's word
-
-    def tell(self, text: str) -> None: ...
 
 
 class Stdin(Protocol):
@@ -148,16 +149,16 @@ class Turn:
     # Output
 
     def _flush_soon(self) -> None:
-        if self._flush_timer is not None:
-            return
         wait = self._flushed_at + PACK_S - self._loop.time()
-        if wait <= 0:
+        if wait <= 0 or self._packer.pending_chars >= PACK_CHARS:
             self._flush()
-        else:
+        elif self._flush_timer is None:
             self._flush_timer = self._loop.call_later(wait, self._flush)
 
     def _flush(self) -> None:
-        self._flush_timer = None
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
         chunks = self._packer.take()
         if chunks:
             self._flushed_at = self._loop.time()
