@@ -101,7 +101,7 @@ def read_json(text: str | bytes) -> Any:
     """Any JSON, also with lone surrogates, which JavaScript writes and strict parsers refuse. Raises BadDocumentError."""
     try:
         return _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         pass
     try:
         return _without_surrogates(json.loads(text, parse_constant=_refuse))
