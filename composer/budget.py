@@ -13,6 +13,9 @@ SAFETY = 1.15
 COMPACT_ABOVE = 0.7
 """Share of the budget above which the older part of the talk becomes a summary."""
 
+MAX_REMEMBERED_CHARS = 600
+"""Counts of longer texts are not kept: what is remembered stays below some 10 MB per process."""
+
 _PIECES = re.compile(
     r"(?P<word>[A-Za-z]+)|(?P<digits>[0-9]+)|(?P<line>\n[ \t]*)|(?P<space>[ \t]{2,})"
     r"|(?P<cjk>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+)"
@@ -37,10 +40,10 @@ Item = TypeVar("Item")
 
 def count(text: str) -> int:
     """Estimated tokens of a text, safety included. Short texts are remembered: a room's lines come again and again."""
-    return _remembered(text) if len(text) <= 2_000 else _estimate(text)
+    return _remembered(text) if len(text) <= MAX_REMEMBERED_CHARS else _estimate(text)
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=8_192)
 def _remembered(text: str) -> int:
     return _estimate(text)
 

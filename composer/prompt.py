@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from composer import budget
@@ -182,15 +181,9 @@ def _mark(sections: Sequence[Section], *, letters: Callable[[int], str]) -> str:
 
 def plain(text: str) -> str:
     """A message as one line: breaks become the two characters \\n, controls and direction signs go."""
-    return _remembered(text) if len(text) <= 2_000 else _plain(text)
-
-
-@lru_cache(maxsize=20_000)
-def _remembered(text: str) -> str:
-    return _plain(text)
-
-
-def _plain(text: str) -> str:
+    # Printable means: no controls, no format signs, no separators but the blank. Most messages are.
+    if text.isprintable():
+        return text.strip()
     return _CONTROLS.sub("", _BREAKS.sub(r"\\n", text.strip())).strip()
 
 

@@ -170,7 +170,7 @@ def _hashed(text: str) -> list[float]:
     return [value / norm for value in vector] if norm else [1.0] + [0.0] * (DIMENSIONS - 1)
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def _place(feature: str) -> tuple[int, float]:
     number = int.from_bytes(blake2b(feature.encode(), digest_size=8).digest())
     return number % DIMENSIONS, 1.0 if number >> 63 else -1.0

@@ -96,16 +96,16 @@ class Store:
         Raises:
             StoreUnavailableError: the database or the embedder does not answer.
         """
-        filters: dict[str, Any] = {"embedder": self._embedder.name}
-        if len(scopes) == 1:
-            filters["run_id"] = scopes[0]
-        else:
-            filters |= {"run_id": "*", "OR": [{"run_id": scope} for scope in scopes]}
+        # Mem0's store, not `Memory.search`: that asks four times as much, adds a keyword search which ANDs all words and
+        # so finds nothing for a question, and then scores by a formula that any keyword hit halves on Postgres.
+        filters = {"run_id": list(scopes), "embedder": self._embedder.name}
         try:
-            answer = self._mem0.search(query, filters=filters, top_k=limit, threshold=THRESHOLD, explain=True)
+            rows = self._mem0.vector_store.search(
+                query=query, vectors=self._embedder.embed(query), top_k=limit, filters=filters
+            )
         except (psycopg.OperationalError, EmbedderError) as error:
             raise StoreUnavailableError(str(error)) from error
-        return [found for row in answer["results"] if (found := _found(row, scopes)) is not None]
+        return [found for row in rows if (found := _found(row.payload or {}, row.score, scopes)) is not None]
 
     def remove(self, *, msg: int) -> int:
         """Take away everything that came from this message. Returns how much that was."""
@@ -219,15 +219,12 @@ def _is_news(memory: NewMemory, known: dict[tuple[str, str], _Known], embedder: 
     return there is None or _is_newer(memory, there, embedder)
 
 
-def _found(row: dict[str, Any], scopes: Sequence[str]) -> Found | None:
-    """Mem0 filtered already; a row of another scope is dropped all the same."""
-    metadata = row.get("metadata") or {}
-    if row.get("run_id") not in scopes or not str(metadata.get("msg", "")).isdigit():
+def _found(payload: dict[str, Any], score: float, scopes: Sequence[str]) -> Found | None:
+    """The query filtered already; a row of another scope is dropped all the same."""
+    msg = str(payload.get("msg", ""))
+    if payload.get("run_id") not in scopes or not msg.isdigit() or score < THRESHOLD:
         return None
-    details = row.get("score_details") or {}
-    # Mem0's own score is halved by any keyword hit on Postgres; the cosine is what compares.
-    score = float(details.get("semantic_score", row.get("score") or 0.0))
-    return Found(int(metadata["msg"]), str(row.get("memory") or ""), score, bool(metadata.get("fact")))
+    return Found(int(msg), str(payload.get("data") or ""), score, bool(payload.get("fact")))
 
 
 def _pool() -> Any:
