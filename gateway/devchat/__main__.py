@@ -110,6 +110,8 @@ def _serve(workspace: Workspace, listener: socket.socket) -> None:
         ws_max_size=1024 * 1024,
         # Conversations ping by DDP, as Rocket.Chat's do.
         ws_ping_interval=None,
+        # Clients keep connections; one that is closed while a request is on its way looks like a fault nobody scripted.
+        timeout_keep_alive=75,
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=1,

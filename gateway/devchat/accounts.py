@@ -16,6 +16,8 @@ from gateway.devchat.wire import random_id
 
 LOGIN_LIFETIME_MS = 90 * 24 * 3600 * 1000
 MAX_LOGIN_TOKENS = 50
+# So many wrong passwords of a user block him for so long.
+MAX_FAILED_LOGINS, BLOCK_MS = 10, 300_000
 # Freshly created users pass the two-factor gate: Rocket.Chat remembers their creation as a passed check.
 GRACE_MS = 1_800_000
 # No mail leaves the stand-in, so the code it "sends" is always the same one.
@@ -117,8 +119,15 @@ def _stretch(salt: str, digest: str) -> str:
 def log_in(store: Store, *, login: str, digest: str, code: str = "", factor_required: bool = True) -> tuple[User, str]:
     """Checks user name or mail address and password. Raises NotLoggedInError, or ChatError totp-required."""
     user = store.user_named(login) or store.user_by_email(login)
-    if user is None or not user.active or not check_password(user, digest):
+    if user is None or not user.active:
         raise NotLoggedInError
+    failed = [at for at in store.failed_logins.get(user.id, []) if store.now() - at < BLOCK_MS]
+    if len(failed) >= MAX_FAILED_LOGINS and store.switches.limits_enabled:
+        raise ChatError("error-login-blocked-for-user", "Login has been temporarily blocked For User")
+    if not check_password(user, digest):
+        store.failed_logins[user.id] = [*failed, store.now()][-MAX_FAILED_LOGINS:]
+        raise NotLoggedInError
+    store.failed_logins.pop(user.id, None)
     if factor_required and _wants_mailed_code(store, user) and code != EMAIL_CODE:
         raise totp_required("email", user.username)
     return user, new_login_token(store, user).secret

@@ -1,16 +1,18 @@
 """What does a message's text refer to: users, rooms, links, quoted messages; and its rough syntax tree?"""
 
+import itertools
 import re
+from bisect import bisect_right
+from collections.abc import Iterator
 
 from gateway.devchat.models import CHANNEL, DIRECT, Room, User
 from gateway.devchat.store import Store
 from gateway.devchat.wire import Document
 
-# A fence is exactly three backticks on a line of their own (the first may name a language); unclosed ones are plain text.
-FENCE = re.compile(r"^```[^`\n]*\n.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
+FENCE_MARK = "```"
 CODE_SPAN = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"https?://[^\s<>|)\]]+")
-LABELLED_LINK = re.compile(r"\[[^\]\n]*\]\([^()\s]+\)|<https?://[^|>\s]+\|[^>\n]+>")
+LABELLED_LINK = re.compile(r"\[[^\[\]\n]*\]\([^()\s]+\)|<https?://[^<|>\s]+\|[^<>\n]+>")
 # As Rocket.Chat's parser reads: the name may not follow a letter, a digit or most punctuation, and swallows a full stop.
 NAME = r"[\w.\-]+(?:[@:][\w.\-]+)?"
 START = r"""(?:(?<=^>)|(?<![^\W_])(?<!["#$%&'+,\-./:;=?@^{}>]))"""
@@ -23,7 +25,28 @@ GROUPS = ("all", "here")
 def without_code(text: str) -> str:
     if "`" not in text:
         return text
-    return CODE_SPAN.sub(" ", FENCE.sub(" ", text))
+    kept, position = [], 0
+    for start, end in _fences(text):
+        kept.append(text[position:start])
+        position = end
+    return CODE_SPAN.sub(" ", "\n".join([*kept, text[position:]]))
+
+
+def _fences(text: str) -> Iterator[tuple[int, int]]:
+    """Three backticks alone on a line (the first may name a language) to the next such line; unclosed ones are plain text."""
+    if FENCE_MARK not in text:
+        return
+    lines = text.split("\n")
+    starts = [0, *itertools.accumulate(len(line) + 1 for line in lines)]
+    closings = [index for index, line in enumerate(lines) if line.rstrip() == FENCE_MARK]
+    index = 0
+    while index < len(lines):
+        line, following = lines[index], bisect_right(closings, index)
+        if line.startswith(FENCE_MARK) and "`" not in line[3:] and following < len(closings):
+            closing = closings[following]
+            yield starts[index], starts[closing] + len(lines[closing].rstrip())
+            index = closing
+        index += 1
 
 
 def find_mentions(store: Store, text: str) -> list[Document]:
@@ -71,10 +94,10 @@ def syntax_tree(text: str) -> list[Document]:
     """Just enough of `md` for clients that expect it: fences are code, everything else one paragraph."""
     tree: list[Document] = []
     position = 0
-    for fence in FENCE.finditer(text) if "```" in text else ():
-        tree += _paragraph(text[position : fence.start()])
-        tree.append(_code(fence.group()))
-        position = fence.end()
+    for start, end in _fences(text):
+        tree += _paragraph(text[position:start])
+        tree.append(_code(text[start:end]))
+        position = end
     return tree + _paragraph(text[position:])
 
 

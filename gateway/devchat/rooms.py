@@ -190,11 +190,16 @@ def kick(store: Store, *, room: Room, by: User, user: User) -> None:
 
 
 def _remove_member(store: Store, room: Room, user: User) -> None:
-    subscription = room.members.pop(user.id)
     room.updated_at = store.now()
+    _end_membership(store, room, user.id)
+
+
+def _end_membership(store: Store, room: Room, user_id: str) -> None:
+    subscription = room.members.pop(user_id)
+    store.left.setdefault(user_id, []).append((store.now(), subscription.id))
     store.changes += 1
     store.publish(SubscriptionChanged("removed", subscription))
-    store.publish(RoomChanged("removed", room, (user.id,)))
+    store.publish(RoomChanged("removed", room, (user_id,)))
 
 
 def set_topic(store: Store, *, room: Room, by: User, topic: str) -> None:
@@ -255,9 +260,7 @@ def delete_room(store: Store, *, room: Room, by: User) -> None:
     if not store.may(by, "delete-p" if room.t == PRIVATE else "delete-c", room):
         raise not_allowed("eraseRoom")
     for user_id in list(room.members):
-        subscription = room.members.pop(user_id)
-        store.publish(SubscriptionChanged("removed", subscription))
-        store.publish(RoomChanged("removed", room, (user_id,)))
+        _end_membership(store, room, user_id)
     store.remove_room(room)
 
 

@@ -15,13 +15,17 @@ class SnapshotError(Exception):
     """The file is there but cannot be read; the text names the file and the cure."""
 
 
-def write(store: Store, path: Path) -> None:
+def text_of(store: Store) -> str:
+    return to_ddp(_dump(store))
+
+
+def write(text: str, path: Path) -> None:
     """Atomic: a crash leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(to_ddp(_dump(store)))
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
@@ -53,6 +57,7 @@ def _dump(store: Store) -> Document:
         "integrations": list(store.integrations.values()),
         "files": list(store.files.values()),
         "grants": store.grants.as_lists(),
+        "left": store.left,
     }
 
 
@@ -72,6 +77,7 @@ def _load(store: Store, state: Document) -> None:
         _log_update(store.logs[message["rid"]], message)
     store.integrations = {document["_id"]: document for document in state["integrations"]}
     store.files = {document["_id"]: document for document in state["files"]}
+    store.left = {user_id: [(time, gone) for time, gone in left] for user_id, left in state["left"].items()}
     for permission, roles in state["grants"].items():
         store.grants.grant(permission, roles)
 

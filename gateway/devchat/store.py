@@ -37,6 +37,10 @@ class Store:
         self.logs: dict[str, RoomLog] = {}
         self.integrations: dict[str, Document] = {}
         self.files: dict[str, Document] = {}
+        # Per user, the subscriptions that ended: (time, subscription id), oldest first.
+        self.left: dict[str, list[tuple[int, str]]] = {}
+        # Per user, when a wrong password was last tried; the login forgets them.
+        self.failed_logins: dict[str, list[int]] = {}
         self.publish: Callable[[Event], None] = lambda _event: None
         self.changes = 0
         self._usernames: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -62,6 +63,7 @@ class Workspace:
         self._first_switches = replace(self.store.switches)
         self._snapshot_path = snapshot_path
         self._saved_changes = 0
+        self._writing = threading.Lock()
         self._connections: dict[str, int] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._housekeeping: asyncio.Task[None] | None = None
@@ -167,13 +169,26 @@ class Workspace:
             try:
                 for session in list(self.broker.sessions):
                     session.tick()
-                self.save()
+                await self._save_aside()
             except Exception:
                 # The outermost loop: a full disk or one odd session must not end the housekeeping.
                 logger.exception("housekeeping failed")
 
     def save(self) -> None:
-        if self._snapshot_path is not None and self.store.changes != self._saved_changes:
-            changes = self.store.changes
-            snapshot.write(self.store, self._snapshot_path)
-            self._saved_changes = changes
+        if self._is_unsaved():
+            self._write(self.store.changes, snapshot.text_of(self.store))
+
+    async def _save_aside(self) -> None:
+        """The same between two turns of the loop: the disk is waited for in a thread."""
+        if self._is_unsaved():
+            await asyncio.to_thread(self._write, self.store.changes, snapshot.text_of(self.store))
+
+    def _is_unsaved(self) -> bool:
+        return self._snapshot_path is not None and self.store.changes != self._saved_changes
+
+    def _write(self, changes: int, text: str) -> None:
+        # At the end a thread may still be writing an older state; it must not replace the last one.
+        with self._writing:
+            if self._snapshot_path is not None and changes > self._saved_changes:
+                snapshot.write(text, self._snapshot_path)
+                self._saved_changes = changes

@@ -6,7 +6,7 @@ from gateway.devchat.errors import ChatError
 from gateway.devchat.limits import DdpLimiter, Windows
 from gateway.devchat.models import User
 from gateway.devchat.store import Store
-from tests.contract.conftest import Clock, Devchat, Person
+from tests.contract.conftest import PASSWORD, Clock, Devchat, Person
 
 
 def test_people_have_ten_calls_a_minute_per_route_and_are_told_when_to_come_back(
@@ -41,6 +41,16 @@ def test_logins_are_limited_whoever_logs_in(devchat: Devchat) -> None:
     answers = [devchat.http.post("/api/v1/login", json={"user": "x", "password": "y"}) for _ in range(11)]
 
     assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+
+
+def test_ten_wrong_passwords_block_their_user(devchat: Devchat, alice: Person) -> None:
+    devchat.switch(limits_enabled=True, rest_limit_calls=100)
+
+    for _ in range(10):
+        devchat.http.post("/api/v1/login", json={"user": "alice", "password": "guess"})
+    blocked = devchat.http.post("/api/v1/login", json={"user": "alice", "password": PASSWORD})
+
+    assert (blocked.status_code, blocked.json()["error"]) == (401, "error-login-blocked-for-user")
 
 
 def test_the_limit_itself_can_be_set(devchat: Devchat, alice: Person) -> None:

@@ -79,10 +79,10 @@ def test_fences_are_code_and_the_rest_is_a_paragraph() -> None:
     assert syntax_tree("") == []
 
 
-@pytest.mark.parametrize("sign", ["@", "#", "`", "*", "[", "https://"])
+@pytest.mark.parametrize("sign", ["@", "#", "`", "*", "[", "https://", "<http://a", "[](", "```x\n", "> @"])
 def test_long_runs_of_signs_are_read_quickly(store: Store, sign: str) -> None:
-    text = sign * 3_000
+    text = sign * 3_000 + "](x)|"
 
     # The timeout of the suite is the limit; a pattern that backtracks without end would meet it.
     assert find_mentions(store, text) == find_channels(store, text) == []
-    assert len(syntax_tree(text)) == 1
+    assert syntax_tree(text)

@@ -97,6 +97,16 @@ def test_subscriptions_since_a_time_leave_the_older_out(alice: Person, bob: Pers
     assert later == []
 
 
+def test_ended_memberships_are_told_since_a_time(alice: Person, bob: Person, room: str) -> None:
+    held = bob.ok_get("subscriptions.get")["update"][0]
+
+    alice.ok_post("groups.kick", roomId=room, userId=bob.id)
+
+    since = bob.ok_get("subscriptions.get", updatedSince="2020-01-01T00:00:00.000Z")
+    assert [each["_id"] for each in since["remove"]] == [held["_id"]]
+    assert since["update"] == []
+
+
 def test_reading_clears_what_is_unread(alice: Person, bob: Person, room: str) -> None:
     alice.say(room, "@bob look")
     before = bob.ok_get("subscriptions.getOne", roomId=room)["subscription"]

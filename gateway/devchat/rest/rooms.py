@@ -5,7 +5,7 @@ from gateway.devchat.errors import ChatError, PlainError, UnauthorizedError
 from gateway.devchat.models import CHANNEL, DIRECT, PRIVATE, Room, User
 from gateway.devchat.rest.calls import Call, Options, get, post
 from gateway.devchat.rest.schema import Schema
-from gateway.devchat.wire import Document, moment_from
+from gateway.devchat.wire import Document, Moment, moment_from
 
 
 def find_room(call: Call, *, kind: str | None = None) -> Room:
@@ -187,7 +187,11 @@ def save_room_settings(call: Call) -> Document:
 def get_subscriptions(call: Call) -> Document:
     since = moment_from(call.query.get("updatedSince")) or 0
     held = (room.members[call.user.id] for room in call.store.rooms_of(call.user))
-    return {"update": [item.document() for item in held if item.updated_at > since], "remove": []}
+    ended = call.store.left.get(call.user.id, []) if since else []
+    return {
+        "update": [item.document() for item in held if item.updated_at > since],
+        "remove": [{"_id": gone, "_deletedAt": Moment(time)} for time, gone in ended if time > since],
+    }
 
 
 @get("subscriptions.getOne")
