@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -93,8 +93,8 @@ class FakeProcess:
 class LineAdapter:
     """Events as JSON lines; what it writes are words."""
 
-    kind = "echo"
-    capabilities = Capabilities(interrupt=True, permissions=True)
+    kind: ClassVar[str] = "echo"
+    capabilities: ClassVar[Capabilities] = Capabilities(interrupt=True, permissions=True)
     can_interrupt = True
     quiet_s = 0.0
 

@@ -8,8 +8,10 @@ import random
 import shutil
 import tempfile
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -87,7 +89,7 @@ class ModelHub:
             case _:
                 raise AssertionError(frame)
 
-    def _on_run(self, invocation, fence, act):
+    def _on_run(self, invocation: int, fence: int, act: Callable[[Row], list[Frame]]) -> list[Frame]:
         row = self.rows[invocation]
         if row.prompt.fence != fence or row.state in FINAL:
             return [Drop(invocation=invocation, reason=row.state)]
@@ -158,7 +160,7 @@ class BridgeMachine(RuleBasedStateMachine):
         self.started: list[int] = []
         self.turns: dict[int, LiveTurn] = {}
         self.to_hub: deque[Frame] = deque()
-        self.to_bridge: deque[Frame] = deque()
+        self.to_bridge: deque[Any] = deque()
         self.is_connected = False
         self.next_invocation = 1
         self._boot()
@@ -417,7 +419,7 @@ class Choice:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
 
-    def draw(self, strategy: st.SearchStrategy) -> object:
+    def draw(self, strategy: Any) -> Any:
         return self.rng.choice(strategy.elements)
 
 

@@ -1,13 +1,17 @@
 """What a person sees in the bridge's terminal."""
 
 import io
+import os
+import pty
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from nexus_bridge import events
 from nexus_bridge.events import Notice, Permission, Text, ToolCall
 from nexus_bridge.orders import Decide, Ending, Kill, Pause, Resume, Start, Stop
+from nexus_bridge.packing import Packed
 from nexus_bridge.protocol import Person, Prompt, RoomName
 from nexus_bridge.view import View, printable
 from tests.fakes.hub import prompt_for
@@ -50,8 +54,9 @@ def started(prompt: Prompt | None = None) -> Start:
     return Start(prompt=prompt or prompt_for(7, text="the secret question\nand more"), cli_session=None)
 
 
-def chunk(event: events.AnyEvent) -> tuple[str, str]:
-    return events.kind_of(event), events.encode(event)
+def chunk(event: events.AnyEvent) -> Packed:
+    kind: Any = events.kind_of(event)
+    return kind, events.encode(event)
 
 
 def test_a_turn_is_told_line_by_line(show: Show) -> None:
@@ -170,9 +175,6 @@ async def test_a_question_without_a_terminal_is_denied(show: Show) -> None:
 async def test_the_person_at_the_terminal_answers(
     show: Show, monkeypatch: pytest.MonkeyPatch, typed: str, is_allowed: bool
 ) -> None:
-    import os
-    import pty
-
     ours, theirs = pty.openpty()
     view, screen, _ = show(is_tty=True)
     with os.fdopen(theirs, "r") as stdin, os.fdopen(ours, "w") as keyboard:
@@ -187,9 +189,6 @@ async def test_the_person_at_the_terminal_answers(
 
 
 async def test_nobody_at_the_terminal_is_no(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-    import pty
-
     monkeypatch.setattr("nexus_bridge.view.LOCAL_ANSWER_S", 0.02)
     ours, theirs = pty.openpty()
     view, _, _ = show(is_tty=True)

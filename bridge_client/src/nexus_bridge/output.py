@@ -1,6 +1,6 @@
 """A run's output between its turn and the hub: spooled, sent in a window, acked, rewound, lost, forgotten."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from nexus_bridge.errors import JournalError, JournalWriteError
 from nexus_bridge.journal import Journal
@@ -11,16 +11,22 @@ from nexus_bridge.post import Post
 from nexus_bridge.protocol import Ack, Chunk, ChunkKind, End, Error, Frame, HubLimits
 from nexus_bridge.spool import Run
 
+OnAck = Callable[[int, int], None]
+"""Invocation and highest acked seq."""
+
 
 class Output:
     """`is_open` says whether the hub may be sent to; `limits` are the hub's."""
 
-    def __init__(self, *, journal: Journal, lanes: Lanes, post: Post, max_frame_chunks: int) -> None:
+    def __init__(
+        self, *, journal: Journal, lanes: Lanes, post: Post, max_frame_chunks: int, on_ack: OnAck | None
+    ) -> None:
         self.limits = HubLimits()
         self._journal = journal
         self._lanes = lanes
         self._post = post
         self._outbox = Outbox(window_bytes=self.limits.unacked_bytes, max_frame_chunks=max_frame_chunks)
+        self._on_ack = on_ack
         self._is_open = False
         self._paused: set[int] = set()
 
@@ -92,6 +98,8 @@ class Output:
             self._journal.acked(run)
             self._outbox.push(run)
             self._resume_below_half(run)
+            if self._on_ack is not None:
+                self._on_ack(run.invocation, run.acked_seq)
 
     def send_from(self, run: Run, *, seq: int) -> None:
         """Everything before `seq` is safe on the hub's side, nothing from there on is."""

@@ -13,7 +13,7 @@ from nexus_bridge.journal import Journal
 from nexus_bridge.lanes import Lanes
 from nexus_bridge.offers import MAX_OPEN_RUNS, Gate, Offers
 from nexus_bridge.orders import Decide, Disconnect, Ending, Order, Stop
-from nexus_bridge.output import Output
+from nexus_bridge.output import OnAck, Output
 from nexus_bridge.post import Post
 from nexus_bridge.protocol import (
     VERSIONS,
@@ -53,14 +53,18 @@ class Session:
         client_version: str,
         capabilities: Sequence[str] = (),
         max_frame_chunks: int = MAX_FRAME_CHUNKS,
+        on_ack: OnAck | None = None,
     ) -> None:
+        """`max_frame_chunks` and `on_ack` (called while a run goes on) are for measuring."""
         self._journal = journal
         self._agents = list(agents)
         self._client_version = client_version
         self._capabilities = list(capabilities)
         self._post = Post()
         self._lanes = Lanes(parallel={agent.slug: agent.parallel for agent in agents})
-        self._output = Output(journal=journal, lanes=self._lanes, post=self._post, max_frame_chunks=max_frame_chunks)
+        self._output = Output(
+            journal=journal, lanes=self._lanes, post=self._post, max_frame_chunks=max_frame_chunks, on_ack=on_ack
+        )
         self._offers = Offers(
             journal=journal, agents=agents, gate=gate, lanes=self._lanes, output=self._output, post=self._post
         )
