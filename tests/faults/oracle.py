@@ -55,7 +55,7 @@ def look(*, world: World, rooms: Mapping[str, Room]) -> Truth:
     state = world.chat_state()
     rids = {room.rid for room in rooms.values()}
     stored = world.query(
-        "SELECT m.rc_id, m.text, m.deleted_at, m.system_type FROM messages m JOIN rooms r ON r.id = m.room_id"
+        "SELECT m.rc_id, m.text, m.stored_at, m.deleted_at FROM messages m JOIN rooms r ON r.id = m.room_id"
         " WHERE r.rid = ANY(%s)",
         list(rids),
     )
@@ -137,7 +137,11 @@ def _missing_rows(truth: Truth, *, plan: Plan, said: Said) -> list[str]:
     found = []
     for message_id, slug, ask in _asked(plan, said):
         # Deleted before it was ever seen, a question asks nobody.
-        least = 0 if message_id in truth.deleted else 1
+        was_seen = any(
+            row["deleted_at"] is None or row["stored_at"] < row["deleted_at"]
+            for row in truth.stored.get(message_id, [])
+        )
+        least = 0 if message_id in truth.deleted and not was_seen else 1
         if not least <= known[message_id, slug] <= 1:
             found.append(f"question {ask.marker(plan.seed)} to {slug} has {known[message_id, slug]} rows")
     return found

@@ -65,7 +65,7 @@ def _whole() -> Truth:
 
 
 def _stored(text: str) -> dict[str, Any]:
-    return {"text": text, "deleted_at": None, "system_type": ""}
+    return {"text": text, "stored_at": 1, "deleted_at": None}
 
 
 def _with_row(truth: Truth, **values: Any) -> Truth:
@@ -125,6 +125,13 @@ def test_a_question_deleted_before_it_was_seen_may_have_no_row() -> None:
     truth = replace(_whole(), rows=[], deleted=frozenset({"M1"}), chat={}, stored={}, parts={}, turns=[])
 
     assert oracle.problems(truth=truth, plan=PLAN, said=SAID) == []
+
+
+def test_a_question_deleted_after_it_was_seen_has_its_row() -> None:
+    gone = {"M1": [{"text": "", "stored_at": 1, "deleted_at": 2}]}
+    truth = replace(_whole(), rows=[], deleted=frozenset({"M1"}), chat={}, stored=gone, parts={}, turns=[])
+
+    assert oracle.problems(truth=truth, plan=PLAN, said=SAID) == ["question q0001x7 to echo-alice has 0 rows"]
 
 
 def test_a_seed_is_a_whole_plan() -> None:
