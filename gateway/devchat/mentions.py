@@ -15,9 +15,10 @@ LINK = re.compile(r"https?://[^\s<>|)\]]+")
 LABELLED_LINK = re.compile(r"\[[^\[\]\n]*\]\([^()\s]+\)|<https?://[^<|>\s]+\|[^<>\n]+>")
 # As Rocket.Chat's parser reads: the name may not follow a letter, a digit or most punctuation, and swallows a full stop.
 NAME = r"[\w.\-]+(?:[@:][\w.\-]+)?"
-START = r"""(?:(?<=^>)|(?<![^\W_])(?<!["#$%&'+,\-./:;=?@^{}>]))"""
-MENTION = re.compile(rf"{START}@({NAME})", re.MULTILINE)
-ROOM_MENTION = re.compile(rf"{START}#({NAME})", re.MULTILINE)
+# The sign comes first in the pattern, so that the search leaps from sign to sign; what stands before it is looked at then.
+BEFORE = r"""(?:(?<=^>{sign})|(?<![^\W_]{sign})(?<!["#$%&'+,\-./:;=?@^{{}}>]{sign}))"""
+MENTION = re.compile(f"@{BEFORE.format(sign='@')}({NAME})", re.MULTILINE)
+ROOM_MENTION = re.compile(f"#{BEFORE.format(sign='#')}({NAME})", re.MULTILINE)
 MESSAGE_LINK = re.compile(r"[?&]msg=([0-9A-Za-z_.-]+)")
 GROUPS = ("all", "here")
 
@@ -53,7 +54,7 @@ def find_mentions(store: Store, text: str) -> list[Document]:
     if "@" not in text:
         return []
     found: dict[str, Document] = {}
-    for name in MENTION.findall(_prose(text)):
+    for name in dict.fromkeys(MENTION.findall(_prose(text))):
         document = _group(name) or _user_document(store.user_named(name), name)
         if document:
             found.setdefault(document["_id"], document)
@@ -64,7 +65,7 @@ def find_channels(store: Store, text: str) -> list[Document]:
     if "#" not in text:
         return []
     found: dict[str, Document] = {}
-    for name in ROOM_MENTION.findall(_prose(text)):
+    for name in dict.fromkeys(ROOM_MENTION.findall(_prose(text))):
         document = _room_document(store.room_named(name), name)
         if document:
             found.setdefault(document["_id"], document)

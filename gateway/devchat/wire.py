@@ -14,6 +14,8 @@ Document = dict[str, Any]
 # Meteor's alphabet: no sign that can be taken for another one.
 ID_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
 ID_LENGTH = 17
+# One sign per random byte: cheap, and an id needs no even distribution.
+_ID_SIGNS = "".join(ID_ALPHABET[value % len(ID_ALPHABET)] for value in range(256)).encode()
 
 
 class Moment(int):
@@ -27,7 +29,7 @@ def now_ms() -> int:
 
 
 def random_id(length: int = ID_LENGTH) -> str:
-    return "".join(secrets.choice(ID_ALPHABET) for _ in range(length))
+    return secrets.token_bytes(length).translate(_ID_SIGNS).decode()
 
 
 def iso(ms: int) -> str:
