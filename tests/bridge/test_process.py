@@ -97,7 +97,7 @@ async def test_a_file_that_is_no_program_is_refused_with_the_reason_of_the_syste
     program.write_bytes(b"\x7fELFnonsense")
     program.chmod(0o755)
 
-    with pytest.raises(SpawnFailed, match="Can't start .*program: Exec format error"):
+    with pytest.raises(SpawnFailed, match=r"Can't start .*program: Exec format error"):
         await Process.start(Spawn(argv=[str(program)], env=ENV, cwd=tmp_path))
 
 
@@ -357,11 +357,11 @@ async def test_a_terminal_is_the_controlling_one(start):
 
 
 async def test_no_descriptor_is_left_open(mark):
-    before = len(os.listdir("/proc/self/fd")) if sys.platform.startswith("linux") else 0
+    before = len(list(Path("/proc/self/fd").iterdir())) if sys.platform.startswith("linux") else 0
 
     for transport in ("pipes", "pty", "pipes", "pty"):
         process = await Process.start(evil("--drip", "2", "--end", "1", mark=mark, transport=transport))
         await read_all(process)
         await process.gone()
 
-    assert not before or len(os.listdir("/proc/self/fd")) == before
+    assert not before or len(list(Path("/proc/self/fd").iterdir())) == before

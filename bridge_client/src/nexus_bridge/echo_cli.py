@@ -56,7 +56,7 @@ def read_prompt(prompt: str) -> tuple[str, list[Quote]]:
     if not lines:
         return "", []
     mark = lines[0].split(" ", 1)[0]
-    if sum(line.startswith(mark + " ") for line in lines) * 2 > len(lines):
+    if len(lines) > 1 and any(line.startswith(mark + " # ") for line in lines):
         lines = [line[len(mark) + 1 :] for line in lines if line.startswith(mark + " ")]
     section, last = "", len(lines) - 1
     quotes: list[Quote] = []

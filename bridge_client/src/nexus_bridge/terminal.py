@@ -14,7 +14,6 @@ from typing import Any
 import pexpect
 import ptyprocess
 
-
 ROWS, COLUMNS = 50, 400
 """Wide, so that programs which fold lines at the edge don't."""
 
