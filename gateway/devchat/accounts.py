@@ -6,6 +6,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.devchat.errors import ChatError, NotLoggedInError, action_not_allowed, totp_required
 from gateway.devchat.events import LoggedNotice, SessionsEnded
@@ -39,6 +40,13 @@ NO_SECOND_FACTOR = SecondFactor()
 def password_digest(password: str) -> str:
     """What clients may send instead of the password."""
     return hashlib.sha256(password.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def digest_of(password: Any) -> str:
+    """Passwords come plain or as {digest, algorithm}."""
+    if isinstance(password, dict):
+        return str(password.get("digest", ""))
+    return password_digest(str(password or ""))
 
 
 def hash_token(token: str) -> str:

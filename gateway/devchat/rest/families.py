@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway.devchat import rooms
+from gateway.devchat import room_settings, rooms
 from gateway.devchat.errors import UnauthorizedError, not_allowed
 from gateway.devchat.history import for_reader, history
 from gateway.devchat.models import CHANNEL, DIRECT, PRIVATE
@@ -149,11 +149,11 @@ def _set_text(kind: str, field: str) -> Callable[[Call], Document]:
     def change(call: Call) -> Document:
         room, text = find_room(call, kind=kind), call.text(field)
         if field == "topic":
-            rooms.set_topic(call.store, room=room, by=call.user, topic=text)
+            room_settings.set_topic(call.store, room=room, by=call.user, topic=text)
         elif field == "announcement":
-            rooms.set_announcement(call.store, room=room, by=call.user, announcement=text)
+            room_settings.set_announcement(call.store, room=room, by=call.user, announcement=text)
         else:
-            rooms.set_description(call.store, room=room, by=call.user, description=text)
+            room_settings.set_description(call.store, room=room, by=call.user, description=text)
         return {field: text}
 
     return change
@@ -162,7 +162,7 @@ def _set_text(kind: str, field: str) -> Callable[[Call], Document]:
 def _rename(kind: str, key: str) -> Callable[[Call], Document]:
     def rename(call: Call) -> Document:
         room = find_room(call, kind=kind)
-        rooms.rename(call.store, room=room, by=call.user, name=call.text("name"))
+        room_settings.rename(call.store, room=room, by=call.user, name=call.text("name"))
         return {key: room.document()}
 
     return rename
@@ -171,7 +171,7 @@ def _rename(kind: str, key: str) -> Callable[[Call], Document]:
 def _set_read_only(kind: str, key: str) -> Callable[[Call], Document]:
     def change(call: Call) -> Document:
         room = find_room(call, kind=kind)
-        rooms.set_read_only(call.store, room=room, by=call.user, is_read_only=call.flag("readOnly"))
+        room_settings.set_read_only(call.store, room=room, by=call.user, is_read_only=call.flag("readOnly"))
         return {key: room.document()}
 
     return change
@@ -179,7 +179,7 @@ def _set_read_only(kind: str, key: str) -> Callable[[Call], Document]:
 
 def _archive(kind: str, *, is_archived: bool) -> Callable[[Call], Document]:
     def archive(call: Call) -> Document:
-        rooms.set_archived(call.store, room=find_room(call, kind=kind), by=call.user, is_archived=is_archived)
+        room_settings.set_archived(call.store, room=find_room(call, kind=kind), by=call.user, is_archived=is_archived)
         return {}
 
     return archive
@@ -197,7 +197,7 @@ def _set_role(kind: str, role: str, *, is_held: bool) -> Callable[[Call], Docume
     def change(call: Call) -> Document:
         room = find_room(call, kind=kind)
         for user in named_users(call):
-            rooms.set_role(call.store, room=room, by=call.user, user=user, role=role, is_held=is_held)
+            room_settings.set_role(call.store, room=room, by=call.user, user=user, role=role, is_held=is_held)
         return {}
 
     return change
@@ -214,7 +214,7 @@ def _open(kind: str, *, is_open: bool) -> Callable[[Call], Document]:
 def _set_encrypted(kind: str, key: str) -> Callable[[Call], Document]:
     def change(call: Call) -> Document:
         room = find_room(call, kind=kind)
-        rooms.set_encrypted(call.store, room=room, by=call.user, is_encrypted=call.flag("encrypted"))
+        room_settings.set_encrypted(call.store, room=room, by=call.user, is_encrypted=call.flag("encrypted"))
         return {key: room.document()}
 
     return change

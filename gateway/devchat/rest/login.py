@@ -1,8 +1,8 @@
 """Logging in and out, and the tokens that last."""
 
 from gateway.devchat import accounts
+from gateway.devchat.accounts import digest_of
 from gateway.devchat.errors import ChatError, NotLoggedInError, PlainError
-from gateway.devchat.methods import digest_of
 from gateway.devchat.models import User
 from gateway.devchat.rest.calls import Call, Options, Reply, get, post
 from gateway.devchat.rest.schema import Schema

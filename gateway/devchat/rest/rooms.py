@@ -1,6 +1,6 @@
 """Rooms: channels, private groups, direct rooms, and the caller's subscriptions."""
 
-from gateway.devchat import rooms
+from gateway.devchat import room_settings, rooms
 from gateway.devchat.errors import ChatError, PlainError, UnauthorizedError
 from gateway.devchat.models import CHANNEL, DIRECT, PRIVATE, Room, User
 from gateway.devchat.rest.calls import Call, Options, get, post
@@ -159,13 +159,13 @@ def admin_rooms(call: Call) -> Document:
 
 @post("rooms.muteUser")
 def mute_user(call: Call) -> Document:
-    rooms.mute(call.store, room=find_room(call), by=call.user, username=call.text("username"), is_muted=True)
+    room_settings.mute(call.store, room=find_room(call), by=call.user, username=call.text("username"), is_muted=True)
     return {}
 
 
 @post("rooms.unmuteUser")
 def unmute_user(call: Call) -> Document:
-    rooms.mute(call.store, room=find_room(call), by=call.user, username=call.text("username"), is_muted=False)
+    room_settings.mute(call.store, room=find_room(call), by=call.user, username=call.text("username"), is_muted=False)
     return {}
 
 
@@ -175,11 +175,11 @@ def save_room_settings(call: Call) -> Document:
     if room is None:
         raise ChatError("error-invalid-room", "Invalid room", {"method": "saveRoomSettings"})
     if "encrypted" in call.body:
-        rooms.set_encrypted(call.store, room=room, by=call.user, is_encrypted=call.flag("encrypted"))
+        room_settings.set_encrypted(call.store, room=room, by=call.user, is_encrypted=call.flag("encrypted"))
     if "roomTopic" in call.body:
-        rooms.set_topic(call.store, room=room, by=call.user, topic=call.text("roomTopic"))
+        room_settings.set_topic(call.store, room=room, by=call.user, topic=call.text("roomTopic"))
     if "readOnly" in call.body:
-        rooms.set_read_only(call.store, room=room, by=call.user, is_read_only=call.flag("readOnly"))
+        room_settings.set_read_only(call.store, room=room, by=call.user, is_read_only=call.flag("readOnly"))
     return {"rid": room.id}
 
 
