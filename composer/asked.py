@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from composer import sql
 from composer.memory.lines import Line, Moment, micros
+from gateway import sql
 from gateway.models import RoomKind
 
 

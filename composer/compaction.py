@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import connection, transaction
 
-from composer import budget, sql
+from composer import budget
 from composer.memory import embedder
 from composer.memory.lines import SPOKEN, Line, Moment, in_order, micros, select
 from composer.models import Summary
 from composer.summarizer import Summarizer, SummarizerError, from_settings
+from gateway import sql
 
 logger = logging.getLogger(__name__)
 

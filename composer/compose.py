@@ -8,11 +8,11 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 
-from composer import asked, compaction, outline, prompt, sql, tools
+from composer import asked, compaction, outline, prompt, tools
 from composer.asked import Asked
 from composer.memory import profiles, project, recall, scopes, working
 from composer.memory.lines import Line, in_order
-from gateway import invocations, pipeline
+from gateway import invocations, pipeline, sql
 from gateway.invocations import Claim
 from gateway.room_lock import room_lock
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from composer import sql
+from gateway import sql
 
 MAX_TOOLS = 60
 

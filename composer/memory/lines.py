@@ -6,7 +6,7 @@ from typing import Any, LiteralString, NamedTuple
 
 import msgspec
 
-from composer import sql
+from gateway import sql
 from gateway.models import Message
 
 MAX_LINE_CHARS = 8_000

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from composer import sql
 from composer.asked import Asked
+from gateway import sql
 
 MAX_PEOPLE = 10
 """Profiles of the last speakers only: the prompt is about the talk, not about the team."""

@@ -1,9 +1,9 @@
 """What do the room, its project and the whole team know, apart from what was said?"""
 
-from composer import sql
 from composer.asked import Asked
 from composer.memory import scopes
 from composer.memory.profiles import Known, of_scopes
+from gateway import sql
 
 
 def read(*, asked: Asked, talk_scope: str) -> list[Known]:

@@ -1,6 +1,6 @@
 """Under which scope is something kept, and which scopes may a prompt read? A prompt never reads a scope not named here."""
 
-from composer import sql
+from gateway import sql
 from gateway.models import RoomKind
 
 GLOBAL = "global"

@@ -12,9 +12,9 @@ import msgspec
 import redis
 from django.conf import settings
 
-from composer import sql
 from composer.breaker import Breaker
 from composer.memory.lines import MAX_LINE_CHARS, SPOKEN, Line, Moment, in_order, line_of, select
+from gateway import sql
 from gateway.models import Message
 
 logger = logging.getLogger(__name__)

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
-from django.db.models.functions import Now
 from django.utils import timezone
 
-from gateway import pipeline
+from gateway import pipeline, sql
 from gateway.invocations import rights, transitions
-from gateway.invocations.table import LIVE, State
 from gateway.models import Agent, Invocation, Message, Room, User
 
 MAX_REFUSALS = 20
@@ -91,63 +89,112 @@ def claim_next(*, invocation_id: int) -> Claim | None:
 
 
 def _claim(*, invocation_id: int) -> Claim | None:
-    agent = (
-        Agent.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("bridge", "owner")
-        .filter(invocations=invocation_id)
-        .first()
-    )
-    if agent is None:
+    agents = sql.rows(_LOCK_AGENT, [invocation_id])
+    if not agents:
         return None
-    lane = _free_lane(agent=agent)
-    if lane is None:
-        return None
+    agent = _Agent(*agents[0])
     for _ in range(MAX_REFUSALS):
-        row = (
-            transitions.claimable()
-            .filter(agent_id=agent.pk)
-            .select_related("room", "root_asker", "asker_agent")
-            .order_by("message__ts", "pk")
-            .first()
-        )
-        if row is None:
+        # A statement of its own: what it sees is from after the lock.
+        rows = sql.rows(_NEXT_ROW, [agent.pk])
+        if not rows:
+            return None
+        row = _Next(*rows[0])
+        lane = next((lane for lane in range(agent.parallel) if lane not in row.lanes), None)
+        if lane is None:
             return None
         if not _is_stopped(agent=agent, row=row):
-            return _take(row=row, lane=lane)
+            return _take(agent=agent, row=row, lane=lane)
     return None
 
 
-def _is_stopped(*, agent: Agent, row: Invocation) -> bool:
-    bridge = agent.bridge
-    if bridge is not None and bridge.revoked_at is not None:
+def _is_stopped(*, agent: "_Agent", row: "_Next") -> bool:
+    if agent.is_revoked:
         return transitions.fail_unsent(invocation_id=row.pk, reason="bridge_revoked")
-    refusal = rights.refusal(agent=agent, asker=row.root_asker, room_id=row.room_id, writer=row.asker_agent)
+    refusal = rights.decide(
+        rights.Standing(
+            is_enabled=agent.is_enabled,
+            is_foreign_bot=row.is_foreign_bot,
+            is_owner=agent.owner_id is not None and agent.owner_id == row.asker_id,
+            who_may_ask=agent.who_may_ask,
+            writer=row.writer,
+            takes_handover=lambda: row.takes_handover,
+            is_named=lambda: row.is_named,
+            is_member=lambda: row.is_member,
+        )
+    )
     if refusal is not None:
         reason = "not_allowed" if agent.is_enabled else "agent_disabled"
         return transitions.fail_unsent(invocation_id=row.pk, reason=reason, detail=refusal)
-    if not Agent.objects.online().filter(pk=agent.pk).exists():
+    if not row.is_online:
         return transitions.park(invocation_id=row.pk)
     return False
 
 
-def _free_lane(*, agent: Agent) -> int | None:
-    taken = set(Invocation.objects.filter(agent=agent, state__in=LIVE).values_list("lane", flat=True))
-    return next((lane for lane in range(agent.parallel) if lane not in taken), None)
-
-
-def _take(*, row: Invocation, lane: int) -> Claim | None:
-    lease = Now() + timedelta(seconds=settings.NEXUS_COMPOSE_LEASE_S)
-    moved = Invocation.objects.filter(Q(pk=row.pk), state=State.QUEUED, fence=row.fence).update(
-        state=State.COMPOSING,
-        composing_at=Now(),
-        fence=F("fence") + 1,
-        lane=lane,
-        serial_room=row.room if row.room.is_serial else None,
-        lease_until=lease,
-        bridge_session="",
-        journal="",
-        last_seq=0,
-    )
-    if not moved:
+def _take(*, agent: "_Agent", row: "_Next", lane: int) -> Claim | None:
+    serial_room = row.room_id if row.is_serial else None
+    lease = timedelta(seconds=settings.NEXUS_COMPOSE_LEASE_S)
+    if not sql.execute(_TAKE, [lane, serial_room, lease, row.pk, row.fence]):
         return None
-    return Claim(invocation_id=row.pk, fence=row.fence + 1, room_id=row.room_id, agent_id=row.agent_id)
+    return Claim(invocation_id=row.pk, fence=row.fence + 1, room_id=row.room_id, agent_id=agent.pk)
+
+
+# The statements of a claim. The live states are written out, as in the partial indexes that serve these reads.
+
+
+class _Agent(NamedTuple):
+    pk: int
+    parallel: int
+    is_enabled: bool
+    owner_id: int | None
+    who_may_ask: str
+    is_revoked: bool
+
+
+_LOCK_AGENT: Final = (
+    "SELECT a.id, a.parallel, a.is_enabled, a.owner_id, a.who_may_ask, b.revoked_at IS NOT NULL"
+    " FROM invocations i JOIN agents a ON a.id = i.agent_id LEFT JOIN bridges b ON b.id = a.bridge_id"
+    " WHERE i.id = %s FOR NO KEY UPDATE OF a"
+)
+
+
+class _Next(NamedTuple):
+    """The first queued row whose session and serial room are free, the agent's taken lanes, and the asker's standing."""
+
+    pk: int
+    fence: int
+    room_id: int
+    is_serial: bool
+    asker_id: int
+    is_foreign_bot: bool
+    writer: str | None
+    lanes: list[int]
+    is_online: bool
+    is_member: bool
+    is_named: bool
+    takes_handover: bool
+
+
+_NEXT_ROW: Final = (
+    "SELECT i.id, i.fence, i.room_id, r.is_serial, u.id, u.is_foreign_bot, w.slug,"
+    " ARRAY(SELECT l.lane FROM invocations l WHERE l.agent_id = i.agent_id"
+    "  AND l.state IN ('composing', 'composed', 'offered', 'running')),"
+    " EXISTS (SELECT 1 FROM agents a JOIN bridges b ON b.id = a.bridge_id WHERE a.id = i.agent_id AND a.is_enabled"
+    "  AND b.revoked_at IS NULL AND b.lease_until > statement_timestamp()),"
+    " EXISTS (SELECT 1 FROM room_members m WHERE m.room_id = i.room_id AND m.user_id = u.id),"
+    " EXISTS (SELECT 1 FROM agent_askers n WHERE n.agent_id = i.agent_id AND n.user_id = u.id),"
+    " EXISTS (SELECT 1 FROM agent_handovers h WHERE h.from_agent_id = i.agent_id AND h.to_agent_id = i.asker_agent_id)"
+    " FROM invocations i JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
+    " JOIN messages q ON q.id = i.message_id LEFT JOIN agents w ON w.id = i.asker_agent_id"
+    " WHERE i.agent_id = %s AND i.state = 'queued'"
+    " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
+    "  AND l.state IN ('composing', 'composed', 'offered', 'running'))"
+    " AND (NOT r.is_serial OR NOT EXISTS (SELECT 1 FROM invocations l WHERE l.serial_room_id = i.room_id"
+    "  AND l.state IN ('composing', 'composed', 'offered', 'running')))"
+    " ORDER BY q.ts, i.id LIMIT 1"
+)
+
+_TAKE: Final = (
+    "UPDATE invocations SET state = 'composing', composing_at = statement_timestamp(), fence = fence + 1, lane = %s,"
+    " serial_room_id = %s, lease_until = statement_timestamp() + %s, bridge_session = '', journal = '', last_seq = 0"
+    " WHERE id = %s AND state = 'queued' AND fence = %s"
+)

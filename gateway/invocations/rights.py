@@ -1,6 +1,23 @@
 """Who may ask which agent where: decided by ids, when a row is opened and again when it is claimed."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from gateway.models import Agent, RoomMember, User, WhoMayAsk
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that decides. What takes a look into the database is asked only when it matters."""
+
+    is_enabled: bool
+    is_foreign_bot: bool
+    is_owner: bool
+    who_may_ask: str
+    writer: str | None
+    takes_handover: Callable[[], bool]
+    is_named: Callable[[], bool]
+    is_member: Callable[[], bool]
 
 
 def refusal(*, agent: Agent, asker: User, room_id: int, writer: Agent | None = None) -> str | None:
@@ -8,21 +25,35 @@ def refusal(*, agent: Agent, asker: User, room_id: int, writer: Agent | None = N
 
     For a hand-over `writer` is the agent that wrote the mention and `asker` the human at the root of the chain.
     """
-    if not agent.is_enabled:
+    return decide(
+        Standing(
+            is_enabled=agent.is_enabled,
+            is_foreign_bot=asker.is_foreign_bot,
+            is_owner=agent.owner_id is not None and agent.owner_id == asker.pk,
+            who_may_ask=agent.who_may_ask,
+            writer=writer.slug if writer is not None else None,
+            takes_handover=lambda: agent.accepts_handover_from.filter(pk=writer.pk if writer else 0).exists(),
+            is_named=lambda: agent.allowed_askers.filter(pk=asker.pk).exists(),
+            is_member=lambda: RoomMember.objects.filter(room_id=room_id, user=asker).exists(),
+        )
+    )
+
+
+def decide(standing: Standing) -> str | None:
+    """The rule itself."""
+    if not standing.is_enabled:
         return "it is switched off"
-    if asker.is_foreign_bot:
+    if standing.is_foreign_bot:
         return "only people may ask"
-    if writer is not None and not agent.accepts_handover_from.filter(pk=writer.pk).exists():
-        return f"it takes no hand-over from {writer.slug}"
-    if agent.owner_id is not None and agent.owner_id == asker.pk:
+    if standing.writer is not None and not standing.takes_handover():
+        return f"it takes no hand-over from {standing.writer}"
+    if standing.is_owner:
         return None
-    if agent.who_may_ask == WhoMayAsk.OWNER:
+    if standing.who_may_ask == WhoMayAsk.OWNER:
         return "only its owner may ask it"
-    if agent.who_may_ask == WhoMayAsk.NAMED:
-        return None if agent.allowed_askers.filter(pk=asker.pk).exists() else "only people its owner named may ask it"
-    if RoomMember.objects.filter(room_id=room_id, user=asker).exists():
-        return None
-    return "only members of this room may ask it"
+    if standing.who_may_ask == WhoMayAsk.NAMED:
+        return None if standing.is_named() else "only people its owner named may ask it"
+    return None if standing.is_member() else "only members of this room may ask it"
 
 
 def may_stop(*, agent: Agent, asker_id: int | None, user: User) -> bool:

@@ -11,10 +11,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from gateway import nudges, pipeline
+from gateway import nudges, pipeline, sql
 from gateway.invocations import wording
 from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, FINAL, LIVE, TIME_FIELD, State
 from gateway.models import Agent, Bridge, Invocation, Notice, NoticeKind
@@ -22,7 +22,13 @@ from gateway.models import Agent, Bridge, Invocation, Notice, NoticeKind
 
 def composed(*, invocation_id: int, fence: int) -> bool:
     """The prompt is stored. False: somebody else owns the row now, drop the work."""
-    return _move(invocation_id, (State.COMPOSING,), State.COMPOSED, Q(fence=fence), lease_until=None)
+    return bool(
+        sql.execute(
+            "UPDATE invocations SET state = 'composed', composed_at = statement_timestamp(), lease_until = NULL"
+            " WHERE id = %s AND state = 'composing' AND fence = %s",
+            [invocation_id, fence],
+        )
+    )
 
 
 def compose_failed(*, invocation_id: int, fence: int, reason: str, detail: str) -> bool:
@@ -56,28 +62,27 @@ def offer(*, invocation_id: int) -> bool:
     """Composed → offered to the live session of the agent's bridge; parks the row when there is none."""
     with transaction.atomic():
         # `hello` locks the bridge's row as well: an offer comes wholly before or wholly after a new session.
-        Bridge.objects.select_for_update(of=("self",), no_key=True).filter(agents__invocations=invocation_id).first()
+        sql.rows(
+            "SELECT b.id FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN bridges b ON b.id = a.bridge_id"
+            " WHERE i.id = %s FOR NO KEY UPDATE OF b",
+            [invocation_id],
+        )
         return _offer(invocation_id=invocation_id)
 
 
 def _offer(*, invocation_id: int) -> bool:
-    bridge = Bridge.objects.filter(
-        agents=OuterRef("agent_id"), lease_until__gt=Now(), revoked_at=None, agents__is_enabled=True
+    offered = sql.rows(
+        "UPDATE invocations i SET state = 'offered', offered_at = statement_timestamp(), bridge_session = b.session,"
+        " journal = b.journal FROM agents a JOIN bridges b ON b.id = a.bridge_id WHERE i.id = %s AND a.id = i.agent_id"
+        " AND i.state = 'composed' AND a.is_enabled AND b.revoked_at IS NULL AND b.lease_until > statement_timestamp()"
+        " RETURNING b.id",
+        [invocation_id],
     )
-    moved = _move(
-        invocation_id,
-        (State.COMPOSED,),
-        State.OFFERED,
-        Exists(bridge),
-        bridge_session=Subquery(bridge.values("session")[:1]),
-        journal=Subquery(bridge.values("journal")[:1]),
-    )
-    if not moved:
+    if not offered:
         _park_or_fail(invocation_id=invocation_id)
         return False
-    bridge_id = Invocation.objects.values_list("agent__bridge_id", flat=True).get(pk=invocation_id)
-    if bridge_id is not None:
-        nudges.hub(bridge_id=bridge_id)
+    ((bridge_id,),) = offered
+    nudges.hub(bridge_id=bridge_id)
     return True
 
 

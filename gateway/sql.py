@@ -1,4 +1,4 @@
-"""How does what every prompt needs reach Postgres without its query being built and planned anew each time?
+"""How does what every turn needs reach Postgres without its query being built and planned anew each time?
 
 The ORM builds a statement for about half a millisecond, and Postgres plans it again on each call. These statements are
 constant texts, prepared once per connection. What is rare uses the ORM.
