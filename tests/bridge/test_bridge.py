@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import io
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -9,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from nexus_bridge import events, tokens
+from nexus_bridge import config, events, tokens
+from nexus_bridge.bridge import run_bridge
+from nexus_bridge.errors import CredentialsRefused
 from nexus_bridge.protocol import Bye, Cancel, Decision
+from nexus_bridge.view import View
 from tests.fakes.hub import FakeHub, prompt_for
 
 pytestmark = pytest.mark.timeout(60)
@@ -233,6 +238,24 @@ async def test_the_terminal_shows_who_asks_whom_and_how_it_ended(hub: FakeHub, b
     assert "#7: bob in #general asks echo-alice" in bridge.output
     assert "#7 echo-alice: done after" in bridge.output
     assert "a secret question" not in bridge.output
+
+
+async def test_the_parts_fit_together_in_one_process(hub: FakeHub, tmp_path: Path) -> None:
+    """What the other tests do with a process, where its lines can be counted."""
+    written = RunningBridge(directory=tmp_path, hub=hub)
+    found = config.load(path=written.config, env=os.environ)
+    screen = io.StringIO()
+    running = asyncio.create_task(run_bridge(config=found, view=View(out=screen), env=os.environ))
+    await hub.connected()
+
+    row = await hub.offer(prompt_for(7, text=asked("say hello to Bob")))
+    await hub.until(lambda: row.end is not None)
+    await hub.send(Bye(reason="revoked", reconnect=False))
+
+    with pytest.raises(CredentialsRefused):
+        await running
+    assert row.is_whole
+    assert "#7 echo-alice: done" in screen.getvalue()
 
 
 def processes_in(directory: Path) -> list[str]:

@@ -301,6 +301,35 @@ async def test_output_larger_than_the_window_arrives_whole_over_many_cuts(hub: F
     assert row.is_whole
 
 
+async def test_a_network_that_hands_over_single_bytes_changes_nothing(hub: FakeHub, tmp_path: Path) -> None:
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while byte := await reader.read(1):
+            writer.write(byte)
+            await writer.drain()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", int(hub.url.rsplit(":", 1)[1]))
+        try:
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+        finally:
+            writer.close()
+            back.close()
+
+    async with await asyncio.start_server(carry, "127.0.0.1", 0) as slow:
+        near = FakeHub()
+        near.url = f"ws://127.0.0.1:{slow.sockets[0].getsockname()[1]}"
+        bridge = Bridge(hub=near, directory=tmp_path / "journal")
+        await hub.connected()
+        row = await hub.offer(prompt_for(7))
+        await hub.until(lambda: row.state == "running")
+        bridge.say(7, *(f"{number} " for number in range(50)))
+        bridge.client.end(7, Ending(outcome="done"))
+        await hub.until(lambda: row.end is not None)
+
+        assert row.is_whole
+        await bridge.close()
+
+
 async def test_a_clock_that_is_off_is_told(hub: FakeHub, tmp_path: Path) -> None:
     hub.date = "Sun, 06 Nov 1994 08:49:37 GMT"
     bridge = Bridge(hub=hub, directory=tmp_path / "journal")
@@ -396,6 +425,7 @@ async def test_stop_does_not_wait_for_a_hub_that_never_answers(tmp_path: Path) -
         (TimeoutError(), "did not answer within 15 s"),
         (socket.gaierror(-2, "unknown"), "the name in wss://x.org is not known"),
         (ConnectionRefusedError(111, "Connection refused"), "no connection to wss://x.org: Connection refused"),
+        (ImportError("python-socks is required"), "the proxy of this machine can't be used"),
         (EOFError("nothing"), "does not speak WebSocket there"),
     ],
 )

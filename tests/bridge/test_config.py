@@ -13,6 +13,20 @@ from nexus_bridge.settings import Config
 
 TOKEN = tokens.make(kind="nxb", secret=b"a" * 32)
 
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBhDCCASmgAwIBAgIUe8iucMzfohWuCFE1YNehicDcsGQwCgYIKoZIzj0EAwIw
+FjEUMBIGA1UEAwwLQWxpY2UncyBvd24wIBcNMjYxMTIyMDQ1NTAzWhgPMjEyNjEw
+MjkwNDU1MDNaMBYxFDASBgNVBAMMC0FsaWNlJ3Mgb3duMFkwEwYHKoZIzj0CAQYI
+KoZIzj0DAQcDQgAElO4KRkrA2oRHocF94vsPNjLQ3P/UYOk/OgxQ/usNe05ILcXQ
+D7qj6qdZigk6SlOJyNSwrNAFJlA+mI8VX3j3AqNTMFEwHQYDVR0OBBYEFJOa1ZTy
+C1jdjzfEhT1M02gkFjRnMB8GA1UdIwQYMBaAFJOa1ZTyC1jdjzfEhT1M02gkFjRn
+MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIhAL+IMdwF5PS2k6tf
+zqw6TSSTcnEMLwg4s22scKR4euC2AiEAqrzLhTHnYEB6MHEwoRYyjvTbmTvKQ1zf
+3qtxsdyV6YQ=
+-----END CERTIFICATE-----
+"""
+
 Read = Callable[..., Config]
 
 
@@ -70,7 +84,7 @@ def test_a_small_file_has_sensible_defaults(read: Read, tmp_path: Path, workdir:
 
 
 def test_a_full_file_is_read_whole(read: Read, tmp_path: Path, workdir: Path) -> None:
-    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
 
     found = read(
         head=head(hub='"wss://nexus.example.org:8443/ws/bridge/"', journal='"~/journal"', ca_file='"ca.pem"'),
@@ -286,6 +300,12 @@ def test_a_token_file_that_others_may_read_is_refused(read: Read, tmp_path: Path
     (tmp_path / "bridge.token").chmod(0o644)
 
     assert "chmod 600" in problems(read, head='hub = "wss://x.org"\ntoken_file = "bridge.token"')
+
+
+def test_a_file_without_certificates_is_no_authority(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("hello")
+
+    assert "ca.pem holds no certificate" in problems(read, head=head(ca_file='"ca.pem"'))
 
 
 # Agents

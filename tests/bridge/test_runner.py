@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -771,6 +772,21 @@ async def test_a_cli_that_ended_while_idle_is_replaced(bench: Bench) -> None:
 
     await finish_turn(bench, 2, 1)
 
+    assert len(bench.processes) == 2
+
+
+async def test_a_cli_for_one_turn_is_not_kept(bench: Bench) -> None:
+    class OneShotAdapter(LineAdapter):
+        def spawn(self) -> Spawn:
+            return replace(super().spawn(), close_stdin_after_turn=True)
+
+    bench.adapter = OneShotAdapter
+    first = await finish_turn(bench, 1, 0)
+    first.exits()
+
+    await finish_turn(bench, 2, 1)
+
+    assert first.is_stdin_closed
     assert len(bench.processes) == 2
 
 

@@ -114,6 +114,15 @@ def test_a_welcome_makes_the_session_ready(bridge: Bridge) -> None:
     assert bridge.session.limits.unacked_bytes == 1_000
 
 
+def test_the_hub_can_not_loosen_the_bridges_own_bounds(bridge: Bridge) -> None:
+    bridge.connect(limits=HubLimits(heartbeat_s=-1.0, peer_dead_s=0.0, unacked_bytes=10**12))
+
+    limits = bridge.session.limits
+    assert limits.unacked_bytes == 256 * 1024
+    assert limits.heartbeat_s > 0
+    assert limits.peer_dead_s > limits.heartbeat_s
+
+
 def test_a_second_welcome_is_answered_with_an_error(bridge: Bridge) -> None:
     bridge.connect()
 

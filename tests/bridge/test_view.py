@@ -164,6 +164,17 @@ async def test_nothing_but_lines_goes_to_a_file(show: Show) -> None:
     assert "\x1b" not in screen.getvalue()
 
 
+def test_a_terminal_that_is_closed_does_not_matter() -> None:
+    class Closed(Screen):
+        def write(self, text: str, /) -> int:
+            raise BrokenPipeError
+
+    view = View(out=Closed(is_tty=True), now=Clock())
+
+    view.ordered(started())
+    view.status()
+
+
 async def test_a_question_without_a_terminal_is_denied(show: Show) -> None:
     view, screen, _ = show()
 

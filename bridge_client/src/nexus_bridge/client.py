@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from nexus_bridge import __version__, protocol
 from nexus_bridge.errors import ConnectionFailed, CredentialsRefused, FinalError, Replaced, UpgradeRequired
@@ -213,7 +213,7 @@ class Client:
             async with socket:
                 self._check_clock(socket)
                 return await self._converse(socket)
-        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+        except (OSError, TimeoutError, WebSocketException, EOFError, ImportError) as error:
             raise connection_error(error, hub=self._hub) from error
 
     async def _open(self) -> ClientConnection | None:
@@ -393,6 +393,10 @@ def connection_error(error: Exception, *, hub: Hub) -> FinalError | ConnectionFa
             return ConnectionFailed(f"{hub.url} did not answer within {OPEN_S:.0f} s; is the hub up?")
         case socket_module.gaierror():
             return ConnectionFailed(f"the name in {hub.url} is not known; check `hub` and your network")
+        case ImportError():
+            return ConnectionFailed(
+                f"the proxy of this machine can't be used: {error}; unset it or install what it needs"
+            )
         case OSError():
             return ConnectionFailed(f"no connection to {hub.url}: {error.strerror or error}")
         case _:

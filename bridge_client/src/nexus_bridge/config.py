@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import ssl
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -115,9 +116,19 @@ def _hub(root: Table, *, base: Path) -> Hub:
     elif (problem := address_problem(url, is_insecure_lan=is_insecure_lan)) is not None:
         root.blame("hub", problem)
     path = _path(ca_file, base=base) if ca_file else None
-    if path is not None and not path.is_file():
-        root.blame("ca_file", f"{path} is not there; name your team's CA certificate in PEM form, or leave it out")
+    if path is not None and (what := _ca_problem(path)) is not None:
+        root.blame("ca_file", f"{path} {what}; name your team's CA certificate in PEM form, or leave it out")
     return Hub(url=url.removesuffix("/ws/bridge"), ca_file=path)
+
+
+def _ca_problem(path: Path) -> str | None:
+    if not path.is_file():
+        return "is not there"
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except (OSError, ValueError):
+        return "holds no certificate"
+    return None
 
 
 def _token(root: Table, *, base: Path) -> str:

@@ -73,7 +73,7 @@ class Offers:
             if invocation not in self._stopping:
                 self._stopping.add(invocation)
                 self._post.order(Stop(invocation=invocation, outcome="cancelled", reason=reason))
-        elif invocation not in self._journal.runs and self._journal.seen(invocation) is None:
+        elif self._is_unknown(invocation) and len(self._journal.runs) < MAX_OPEN_RUNS:
             self._cancel_unstarted(cancel, reason=reason, now=now)
 
     def freed(self, invocation: int, *, now: float) -> None:
@@ -95,6 +95,9 @@ class Offers:
         else:
             return False
         return True
+
+    def _is_unknown(self, invocation: int) -> bool:
+        return invocation not in self._journal.runs and self._journal.seen(invocation) is None
 
     def _refusal(self, offer: Prompt) -> Refusal | None:
         if offer.agent not in self._slugs:

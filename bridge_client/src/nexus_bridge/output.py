@@ -1,6 +1,7 @@
 """A run's output between its turn and the hub: spooled, sent in a window, acked, rewound, lost, forgotten."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from nexus_bridge.errors import JournalError, JournalWriteError
 from nexus_bridge.journal import Journal
@@ -10,6 +11,11 @@ from nexus_bridge.outbox import Outbox
 from nexus_bridge.post import Post
 from nexus_bridge.protocol import Ack, Chunk, ChunkKind, End, Error, Frame, HubLimits
 from nexus_bridge.spool import Run
+
+WINDOW_BYTES: Final = 256 * 1024
+"""Unacked bytes of one run beyond which its CLI is not read, and of one connection beyond which nothing is sent."""
+
+LEAST_HEARTBEAT_S: Final = 0.01
 
 OnAck = Callable[[int, int], None]
 """Invocation and highest acked seq."""
@@ -31,8 +37,14 @@ class Output:
         self._paused: set[int] = set()
 
     def open(self, *, limits: HubLimits) -> None:
-        self.limits = limits
-        self._outbox.window_bytes = limits.unacked_bytes
+        """The hub can only be stricter than this bridge's own bounds, and not so strict that nothing moves."""
+        self.limits = HubLimits(
+            heartbeat_s=max(limits.heartbeat_s, LEAST_HEARTBEAT_S),
+            peer_dead_s=max(limits.peer_dead_s, 2 * LEAST_HEARTBEAT_S),
+            frame_bytes=limits.frame_bytes,
+            unacked_bytes=min(max(limits.unacked_bytes, 1), WINDOW_BYTES),
+        )
+        self._outbox.window_bytes = self.limits.unacked_bytes
         self._is_open = True
 
     def close(self) -> None:
@@ -166,6 +178,6 @@ class Output:
         self.write_journal()
         try:
             older = list(self._journal.chunks(invocation=run.invocation, first=first, last=last))
-        except JournalError:
+        except (JournalError, OSError):
             return None
         return older if [chunk.seq for chunk in older] == list(range(first, last + 1)) else None

@@ -61,6 +61,11 @@ class LiveCli:
     def is_gone(self) -> bool:
         return self._reader.done() or self._is_killed or self.exit_code is not None
 
+    @property
+    def is_spent(self) -> bool:
+        """It was given one turn and end-of-file: it ends by itself."""
+        return self._spawn.close_stdin_after_turn
+
     def begin(self, turn: Turn) -> None:
         self.turn = turn
         self._process.begin_turn()
@@ -189,7 +194,7 @@ class Pool:
 
     def put(self, key: Key, cli: LiveCli) -> None:
         """Its turn is over: keep it for the next one."""
-        if cli.is_gone:
+        if cli.is_gone or cli.is_spent:
             self._close(key, cli)
             return
         loop = asyncio.get_running_loop()

@@ -103,9 +103,8 @@ class View:
                 f"#{number} {shown.prompt.agent} {self._now() - shown.began_at:.0f} s"
                 for number, shown in self._runs.items()
             ]
-            self._out.write(_coloured(f"  running: {', '.join(parts)}"[:200], "quiet"))
+            self._write(_coloured(f"  running: {', '.join(parts)}"[:200], "quiet"))
             self._has_status = True
-        self._out.flush()
 
     async def keep_status(self) -> None:
         while self._is_tty:
@@ -144,13 +143,18 @@ class View:
     def _line(self, text: str, colour: str = "") -> None:
         self._clear_status()
         clock = time.strftime("%H:%M:%S", time.localtime(self._now()))
-        self._out.write(f"{clock} {_coloured(text, colour) if self._is_tty and colour else text}\n")
-        self._out.flush()
+        self._write(f"{clock} {_coloured(text, colour) if self._is_tty and colour else text}\n")
 
     def _clear_status(self) -> None:
         if self._has_status:
-            self._out.write("\r\x1b[K")
+            self._write("\r\x1b[K")
             self._has_status = False
+
+    def _write(self, text: str) -> None:
+        # A terminal that was closed, or a reader that has left, must not take the bridge with it.
+        with contextlib.suppress(OSError):
+            self._out.write(text)
+            self._out.flush()
 
     # Questions
 
