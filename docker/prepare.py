@@ -27,7 +27,7 @@ def fingerprint() -> str:
     """Of everything from which migrations and static files come: ours, and the locked packages."""
     files = sorted(
         path
-        for folder in (*_MIGRATIONS, "requirements", "admin_ui/static", "gateway/static")
+        for folder in (*_MIGRATIONS, "requirements", "admin_ui/static", "gateway/static", "bridge_client/src")
         for path in (CHECKOUT / folder).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     )
@@ -50,6 +50,7 @@ def main() -> None:
     prepared = fingerprint()
     call_command("migrate", interactive=False, verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
+    call_command("build_client", stdout=sys.stderr)
     stamp = Path(settings.NEXUS_STATE_DIR) / _STAMP
     stamp.write_text(prepared, encoding="utf-8")
 

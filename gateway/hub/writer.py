@@ -95,6 +95,9 @@ class Writer:
             try:
                 stored = await self._threads.run(lambda: chunks.store(arrivals=[item.arrival for item in batch]))
             except (OperationalError, InterfaceError) as error:
+                if _is_about_content(error):
+                    await self._split(batch, error)
+                    return
                 logger.warning("chunks wait for the database", extra={"frames": len(batch), "error": repr(error)})
                 await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - spread, not secrecy
                 delay = min(LAST_RETRY_S, delay * 2)
@@ -155,3 +158,8 @@ class Writer:
                 connection.bad_frame(answer)
             case _:
                 connection.post(answer)
+
+
+def _is_about_content(error: Exception) -> bool:
+    """Postgres calls its own limits (class 54) operational, but the same frame meets them every time."""
+    return str(getattr(error.__cause__, "sqlstate", None) or "").startswith("54")

@@ -34,10 +34,10 @@ def ask(*, invocation_id: int, permission: events.Permission) -> None:
         return
     _, is_new = Approval.objects.get_or_create(
         invocation_id=invocation_id,
-        permission=permission.id[:200],
+        permission=_storable(permission.id)[:200],
         defaults={
-            "tool": (permission.name or permission.title or "a tool")[:200],
-            "detail": permission.detail or permission.title,
+            "tool": _storable(permission.name or permission.title or "a tool")[:200],
+            "detail": _storable(permission.detail or permission.title),
             "expires_at": Now() + timedelta(seconds=ANSWER_S),
         },
     )
@@ -98,6 +98,11 @@ def _show(*, invocation_id: int) -> None:
         minutes=ANSWER_S // 60,
     )
     transitions.tell(invocation=row, kind=NoticeKind.CARD, text=text)
+
+
+def _storable(text: str) -> str:
+    """What a CLI said may hold a NUL; no column of Postgres does."""
+    return text.replace("\x00", "\ufffd")
 
 
 def _name(user: User | None) -> str:

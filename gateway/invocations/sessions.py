@@ -96,7 +96,7 @@ def greet(*, greeting: Greeting) -> Reception:
         bridge = _lock_bridge(greeting)
         _check_identity(greeting)
         if bridge.session and bridge.session != greeting.session:
-            nudges.hub(bridge_id=bridge.pk)
+            _take_over(bridge, greeting)
         Bridge.objects.filter(pk=bridge.pk).update(
             session=greeting.session,
             gateway=greeting.gateway,
@@ -165,6 +165,14 @@ def _lock_bridge(greeting: Greeting) -> Bridge:
     if bridge is None:
         raise Unwelcome(code="revoked", message="the bridge token is not valid any more")
     return bridge
+
+
+def _take_over(bridge: Bridge, greeting: Greeting) -> None:
+    """Whoever held it hears of it. Another journal while the old one is alive is a second machine with this token."""
+    nudges.hub(bridge_id=bridge.pk)
+    is_alive = Bridge.objects.filter(pk=bridge.pk, lease_until__gt=Now() + timedelta(seconds=LETTING_GO_S)).exists()
+    if is_alive and bridge.journal and bridge.journal != greeting.journal:
+        audit.record(actor=f"bridge:{bridge.pk}", action="bridge_taken_over", target=bridge.name)
 
 
 def _check_identity(greeting: Greeting) -> None:

@@ -15,7 +15,7 @@ from gateway.secrets import unseal
 from nexus_bridge import tokens
 from tests.server.devchat_process import ADMIN, PASSWORD, people_and_rooms, running_devchat
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.timeout(60)]
 
 
 @pytest.fixture(scope="module")
