@@ -107,8 +107,10 @@ class Ingest:
             _set_aside(document, reason=reason)
         outcome.set_aside = len(batch.bad)
         self._append(found, stored=stored, known=known, people=people, bots=bots)
-        self._bury(batch.deleted, found=found, stored=stored)
-        self._act(found, stored=stored, known=known, people=people, bots=bots, outcome=outcome)
+        gone = self._bury(batch.deleted, found=found, stored=stored)
+        # A message that came late, together with its deletion, asks nobody.
+        there = {rc_id: row for rc_id, row in stored.items() if row.pk not in gone}
+        self._act(found, stored=there, known=known, people=people, bots=bots, outcome=outcome)
         if outcome.stored or batch.deleted:
             self._nudge_memory()
         return outcome
@@ -185,15 +187,13 @@ class Ingest:
         if lines:
             nudges.later(act=partial(_append_lines, lines))
 
-    def _bury(self, rc_ids: Sequence[str], *, found: Sequence[Versions], stored: dict[str, Stored]) -> None:
-        """Deletions: the text goes, and the open questions they asked are stopped."""
+    def _bury(self, rc_ids: Sequence[str], *, found: Sequence[Versions], stored: dict[str, Stored]) -> set[int]:
+        """Deletions: the text goes, and the open questions they asked are stopped. The rows that are gone now."""
         buried = rows.bury(rc_ids)
-        gone = [pk for pk, *_ in buried]
-        gone += [
+        gone = {pk for pk, *_ in buried}
+        gone |= {
             stored[one.newest.rc_id].pk for one in found if one.newest.is_tombstone and one.newest.rc_id in stored
-        ]
-        if not gone:
-            return
+        }
         lines: dict[int, list[Line]] = {}
         for pk, room_id, rc_id, revision in buried:
             lines.setdefault(room_id, []).append(Line(pk, rc_id, 0, 0, "", 0, revision, "", ""))
@@ -203,6 +203,7 @@ class Ingest:
             Invocation.objects.filter(message_id__in=gone, state__in=OPEN).order_by("pk").values_list("pk", flat=True)
         ):
             request_cancel(invocation_id=invocation_id, reason="message_deleted")
+        return gone
 
     # What messages ask for
 

@@ -157,3 +157,14 @@ def test_any_text_is_stored(room, text):
 
     assert outcome.new == 1
     assert Message.objects.get().text == text.replace("\x00", "")
+
+
+def test_a_question_that_comes_together_with_its_deletion_asks_nobody(room):
+    question = said("@claude-alice my secret plan", mentions=("claude-alice",))
+
+    outcome = Ingest().store(Batch(messages=[question], deleted=[question.rc_id]))
+
+    row = Message.objects.get()
+    assert (row.text, row.deleted_at is None) == ("", False)
+    assert outcome.opened == 0
+    assert not Invocation.objects.exists()
