@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -117,6 +118,9 @@ def _serve(workspace: Workspace, listener: socket.socket) -> None:
         timeout_graceful_shutdown=1,
         lifespan="on",
     )
+    # uvicorn ends at a signal and then raises it again; by that time all is saved, and cleaning up is still to come.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
     uvicorn.Server(config).run(sockets=[listener])
 
 

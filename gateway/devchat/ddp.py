@@ -245,7 +245,8 @@ class Session:
         return {"msg": "result", "id": call_id} | self._run(name, params)
 
     def _subscribe(self, frame: Document) -> None:
-        name, sub_id, params = frame.get("name"), frame.get("id"), frame.get("params") or []
+        name, sub_id, params = frame.get("name"), frame.get("id"), frame.get("params")
+        params = params if isinstance(params, list) else []
         if not isinstance(name, str) or not isinstance(sub_id, str):
             self.close(CLOSE_PROTOCOL, "a sub needs an id and a name")
             return

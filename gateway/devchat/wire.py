@@ -86,8 +86,16 @@ def utf16_length(text: str) -> int:
 
 def _loads_like_javascript(text: str | bytes) -> Any:
     # JavaScript accepts lone surrogates where orjson refuses; the database then stores U+FFFD for them.
-    parsed = json.loads(text, parse_constant=_no_constant)
+    try:
+        parsed = json.loads(text, parse_constant=_no_constant, parse_int=_javascript_number)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     return json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _javascript_number(digits: str) -> int | float:
+    # JavaScript has no larger whole numbers, and the encoder refuses them.
+    return int(digits) if len(digits) < 16 else float(digits)
 
 
 def _no_constant(name: str) -> None:

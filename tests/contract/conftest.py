@@ -19,6 +19,14 @@ ROOT = Path(__file__).parents[2]
 ADMIN_PASSWORD = "admin's password"
 PASSWORD = "a password"
 START_LIMIT_S = 20
+# Tests of a real process on a busy machine; those that need longer say so themselves.
+PROCESS_TIMEOUT_S = 30
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "devchat_port" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PROCESS_TIMEOUT_S))
 
 
 def start_devchat(folder: Path, *flags: str, **environment: str) -> tuple[subprocess.Popen[bytes], int]:

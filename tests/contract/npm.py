@@ -35,7 +35,7 @@ def npm_modules(
 
 
 def _install(folder: Path, flags: tuple[str, ...]) -> None:
-    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *flags]
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", *flags]
     try:
         ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:

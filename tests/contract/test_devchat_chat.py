@@ -301,6 +301,35 @@ def test_texts_are_searched_and_mentions_found(alice: Person, bob: Person, room:
     assert [message["msg"] for message in mentioned] == ["@alice agreed?"]
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"message":{"rid":"GENERAL","msg":"x","customFields":' + b"[" * 5_000 + b"]" * 5_000 + b"}}",
+        b'{"message":{"rid":"GENERAL","msg":NaN}}',
+        b"\xff\xfe",
+        b"[]",
+        b'"text"',
+        b"null",
+    ],
+    ids=["deep", "nan", "bytes", "list", "text", "null"],
+)
+def test_odd_bodies_are_refused_and_nothing_breaks(devchat: Devchat, alice: Person, raw: bytes) -> None:
+    headers = {**alice.headers, "Content-Type": "application/json"}
+
+    assert devchat.http.post("/api/v1/chat.sendMessage", content=raw, headers=headers).status_code == 400
+    assert alice.ok_get("channels.history", roomId="GENERAL")
+
+
+def test_numbers_too_large_for_javascript_are_kept_as_it_would(devchat: Devchat, alice: Person, room: str) -> None:
+    attachment = '{"text":"x","ts":%s}' % ("9" * 30)
+    raw = '{"message":{"rid":"%s","msg":"x","attachments":[%s]}}' % (room, attachment)  # noqa: UP031
+
+    headers = {**alice.headers, "Content-Type": "application/json"}
+
+    assert devchat.http.post("/api/v1/chat.sendMessage", content=raw, headers=headers).status_code == 200
+    assert alice.ok_get("groups.history", roomId=room)["messages"][0]["attachments"][0]["ts"] == 1e30
+
+
 def test_lone_surrogates_are_stored_as_replacement_signs(devchat: Devchat, alice: Person, room: str) -> None:
     raw = json.dumps({"message": {"rid": room, "msg": "broken \ud83d sign", "_id": "lone"}}).encode()
 

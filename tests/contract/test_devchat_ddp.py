@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -56,6 +57,35 @@ async def test_broken_frames_close_with_a_code(devchat: Devchat, frames: list[st
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"msg": "sub", "id": "1", "name": "stream-room-messages", "params": {"0": "x"}},
+        {"msg": "sub", "id": "1", "name": "stream-room-messages", "params": [["x"]]},
+        {"msg": "sub", "id": "1", "name": "stream-notify-room", "params": ["x/y/z", 7]},
+        {"msg": "method", "id": "1", "method": "login", "params": "x"},
+        {"msg": "method", "id": "1", "method": "login", "params": [{"user": 7}]},
+        {"msg": "method", "id": "1", "method": "loadHistory", "params": [None, "x", "many"]},
+        {"msg": "method", "id": "1", "method": "stream-notify-room", "params": []},
+        {"msg": "method", "id": "1", "method": "sendMessage", "params": [{"rid": "GENERAL", "attachments": ["x"]}]},
+        {"msg": "unheard of"},
+        {"no": "msg"},
+    ],
+)
+async def test_odd_frames_are_answered_and_the_conversation_goes_on(
+    devchat: Devchat, alice: Person, frame: dict[str, Any]
+) -> None:
+    async with devchat.realtime(alice) as client:
+        await client.quiet()
+        await client.send(**frame)
+
+        answers = [answer for answer in await client.quiet() if answer.get("msg") != "updated"]
+
+    assert len(answers) == 1
+    assert answers[0]["msg"] in ("nosub", "error", "result")
+    assert "error" in answers[0] or answers[0].get("reason") == "Bad request" or answers[0]["msg"] == "result"
 
 
 async def drain(socket: ClientConnection) -> None:

@@ -65,6 +65,17 @@ def test_strange_files_are_refused_by_name(tmp_path: Path, content: str) -> None
         snapshot.read(Store(), path)
 
 
+def test_stopping_is_clean(tmp_path: Path) -> None:
+    process, _ = start_devchat(tmp_path, TMPDIR=str(tmp_path))
+    held = list(tmp_path.glob("devchat-*"))
+
+    process.terminate()
+
+    assert process.wait(10) == 0
+    assert len(held) == 1
+    assert list(tmp_path.glob("devchat-*")) == []
+
+
 def test_a_taken_port_is_named(devchat_port: int) -> None:
     command = [sys.executable, "-m", "gateway.devchat", "--port", str(devchat_port)]
 
