@@ -32,6 +32,8 @@ class BenchBridge:
     prompts: dict[int, float] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
     acked: dict[int, int] = field(default_factory=dict)
+    last: protocol.Frame | None = None
+    ended: str = ""
     _socket: Any = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -49,7 +51,7 @@ class BenchBridge:
         await self.send(hello)
         welcome = protocol.from_hub(await self._socket.recv())
         if not isinstance(welcome, protocol.Welcome):
-            raise RuntimeError(f"not welcome: {welcome}")
+            raise ConnectionError(f"not welcome: {welcome}")
         self._start(self._read())
         self._start(self._beat())
         return self
@@ -87,9 +89,17 @@ class BenchBridge:
         task.add_done_callback(self._tasks.discard)
 
     async def _read(self) -> None:
+        try:
+            await self._read_frames()
+        finally:
+            self.ended = f"closed: {self._socket.close_code} {self._socket.close_reason} {self.last!r}"
+
+    async def _read_frames(self) -> None:
         async for text in self._socket:
             arrived_at = time.perf_counter()
             frame = protocol.from_hub(text)
+            if not isinstance(frame, protocol.Prompt | protocol.Ack | protocol.Heartbeat):
+                self.last = frame
             if isinstance(frame, protocol.Prompt) and frame.invocation not in self.prompts:
                 self.prompts[frame.invocation] = arrived_at
                 self.texts[frame.invocation] = frame.prompt

@@ -46,6 +46,7 @@ class _Run:
         self.streaming: set[int] = set()
         self.first_chunk_at: dict[int, float] = {}
         self.stream = False
+        self._arrived: dict[int, asyncio.Event] = {}
 
     async def all(self, idle_mib: float) -> AsyncIterator[list[Figure]]:
         asker = self.world.asker
@@ -66,6 +67,7 @@ class _Run:
     async def _on_prompt(self, bridge: BenchBridge, prompt: protocol.Prompt) -> None:
         marker = prompt.prompt.rpartition("turn-")[2].split()[0]
         self.first_chunk_at[int(marker)] = time.perf_counter()
+        self._arrived.setdefault(int(marker), asyncio.Event()).set()
         if self.stream and int(marker) < ROOMS:
             await bridge.answer(prompt, payloads=["word "] * (STREAM_S * CHUNKS_PER_S), pause_s=1 / CHUNKS_PER_S)
         else:
@@ -81,11 +83,12 @@ class _Run:
         return await self._prompt_at(number) - asked_at
 
     async def _prompt_at(self, number: int, *, timeout_s: float = 60.0) -> float:
-        deadline = time.perf_counter() + timeout_s
-        while number not in self.first_chunk_at:
-            if time.perf_counter() > deadline:
-                raise TimeoutError(f"turn {number} reached no bridge")
-            await asyncio.sleep(0.001)
+        arrived = self._arrived.setdefault(number, asyncio.Event())
+        try:
+            await asyncio.wait_for(arrived.wait(), timeout_s)
+        except TimeoutError:
+            ends = [(bridge.slug, bridge.ended, bridge.last) for bridge in self.bridges]
+            raise TimeoutError(f"{await asyncio.to_thread(_where_is, number)}; bridges {ends}") from None
         return self.first_chunk_at[number]
 
     async def _wait_members(self) -> None:
@@ -179,7 +182,6 @@ class _Run:
     async def _under_streams(self, idle_mib: float) -> list[Figure]:
         """50 rooms stream while one new mention comes each second; memory with 20 agents' worth of streams and more."""
         self.stream = True
-        self.first_chunk_at = {key: at for key, at in self.first_chunk_at.items() if key >= ROOMS}
         await self._at_once(range(ROOMS))
         waits = []
         for number in range(400_000, 400_000 + STREAM_S - 3):
@@ -204,3 +206,17 @@ class _Run:
                 is_met=idle_mib <= 572 and busy_mib <= 858,
             ),
         ]
+
+
+def _where_is(number: int) -> str:
+    """What became of a turn that reached no bridge, for whoever mends it."""
+    from django.db.models import Count
+
+    from gateway.models import Invocation, Message
+
+    rows = Invocation.objects.filter(message__text__contains=f"turn-{number} ").values(
+        "id", "state", "reason", "detail"
+    )
+    messages = Message.objects.filter(text__contains=f"turn-{number} ").count()
+    states = list(Invocation.objects.values_list("state", "agent__slug", "fence").annotate(Count("id")))
+    return f"turn {number} reached no bridge: messages {messages}, rows {list(rows)}, all states {states}"
