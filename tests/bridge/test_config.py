@@ -181,7 +181,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(read: Read, workdir: P
 @pytest.mark.parametrize(
     ("parts", "told"),
     [
-        ({"head": head(jurnal='"/x"')}, "jurnal: is not a known key; did you mean journal?"),
+        ({"head": head(journaal='"/x"')}, "journaal: is not a known key; did you mean journal?"),
         ({"head": head(zzz="1")}, "zzz: is not a known key; known are: "),
         ({"rest": "[limits]\nwall = 3\n"}, "limits.wall: is not a known key; did you mean wall_s?"),
         ({"rest": "[policy]\nallowed = []\n"}, "policy.allowed: is not a known key; did you mean allow?"),
@@ -193,10 +193,10 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(read: Read, workdir: P
         ({"rest": "[limits]\nlive_clis = 2.5\n"}, "limits.live_clis: must be a whole number, not a number"),
         ({"rest": "[limits]\nlive_clis = 0\n"}, "limits.live_clis: must lie between 1 and 256"),
         ({"head": head(limits="3")}, "limits: must be a table, not a whole number"),
-        ({"head": head(journal='"rel/ative"')}, "journal: must be an absolute path or start with ~"),
+        ({"head": head(journal='"some/where"')}, "journal: must be an absolute path or start with ~"),
         ({"head": head(journal='"/a\\u0007b"')}, "journal: holds control characters; write it in one line"),
         ({"head": head(ca_file='"no.pem"')}, "no.pem is not there; name your team's CA certificate"),
-        ({"rest": '[policy]\ndefault = "alow"\n'}, "policy.default: must be one of deny, local, ask, allow; did you"),
+        ({"rest": '[policy]\ndefault = "alloww"\n'}, "policy.default: must be one of deny, local, ask, allow; did you"),
         ({"rest": '[policy]\nallow = ["Bash(git *"]\n'}, "policy.Bash(git *: is no tool pattern"),
         ({"rest": '[policy]\nallow = "Bash"\n'}, 'policy.allow: must be a list of texts, like ["one", "two"]'),
     ],

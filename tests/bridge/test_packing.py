@@ -26,7 +26,7 @@ def text_of(chunks: list[Packed]) -> str:
 
 def test_adjacent_deltas_of_one_message_become_one_chunk() -> None:
     turn = packer()
-    for word in ("Hel", "lo", " Bob"):
+    for word in ("Hell", "o", " Bob"):
         turn.add(Text(delta=word, message="m1"))
 
     assert decoded(turn.take()) == [Text(delta="Hello Bob", message="m1")]
