@@ -48,7 +48,7 @@ def due(*, known: Iterable[Known]) -> list[Errand]:
     )
     errands: list[Errand] = []
     wanted: list[Invocation] = []
-    related = ("agent__bridge", "agent__bot_account", "room", "asker_user", "asker_agent__bot_account", "message")
+    related = ("agent__bridge", "room", "asker_user", "asker_agent__bot_account", "message", "prompt")
     for row in rows.select_related(*related).order_by("offered_at", "pk")[:ROUND_LIMIT]:
         if row.cancel_requested_at is not None:
             errands.append(_cancel(row))
@@ -60,20 +60,28 @@ def due(*, known: Iterable[Known]) -> list[Errand]:
 def _offers(rows: list[Invocation]) -> list[Errand]:
     if not rows:
         return []
-    prompts = {prompt.invocation_id: prompt for prompt in StoredPrompt.objects.filter(invocation__in=rows)}
-    files: dict[int, list[File]] = {}
-    for file in File.objects.filter(message__in=[row.message_id for row in rows], expires_at__gt=Now()):
-        files.setdefault(file.message_id or 0, []).append(file)
+    files = _files([row.message_id for row in rows if row.message.attachments])
+    tools_tokens = _tools_tokens(rows)
     found = []
     for row in rows:
-        prompt = prompts.get(row.pk)
+        prompt: StoredPrompt | None = getattr(row, "prompt", None)
         if prompt is not None and prompt.fence == row.fence:
-            frame = _prompt(row, text=prompt.text, files=files.get(row.message_id, []))
+            frame = _prompt(
+                row, text=prompt.text, files=files.get(row.message_id, []), tools_token=tools_tokens.get(row.pk, "")
+            )
             found.append(Errand(session=row.bridge_session, kind="offer", key=(row.pk, row.fence), frame=frame))
     return found
 
 
-def _prompt(row: Invocation, *, text: str, files: list[File]) -> protocol.Prompt:
+def _files(message_ids: list[int]) -> dict[int, list[File]]:
+    files: dict[int, list[File]] = {}
+    if message_ids:
+        for file in File.objects.filter(message__in=message_ids, expires_at__gt=Now()):
+            files.setdefault(file.message_id or 0, []).append(file)
+    return files
+
+
+def _prompt(row: Invocation, *, text: str, files: list[File], tools_token: str) -> protocol.Prompt:
     return protocol.Prompt(
         invocation=row.pk,
         fence=row.fence,
@@ -92,7 +100,7 @@ def _prompt(row: Invocation, *, text: str, files: list[File]) -> protocol.Prompt
             )
             for file in files
         ],
-        tools_token=_tools_token(row),
+        tools_token=tools_token,
         limits=protocol.RunLimits(wall_s=settings.NEXUS_RUN_WALL_S, idle_s=settings.NEXUS_RUN_IDLE_S),
     )
 
@@ -119,24 +127,26 @@ def _room_kind(row: Invocation) -> Literal["channel", "private", "dm"]:
             return "dm"
 
 
-def _tools_token(row: Invocation) -> str:
-    """The token of this CLI session; its digest is kept as long as a run may last."""
-    bridge = row.agent.bridge
-    if bridge is None:
-        return ""
-    token = bridge_auth.tools_token(
-        bridge_id=bridge.pk, token_version=bridge.token_version, agent_id=row.agent_id, session_key=row.session_key
+def _tools_tokens(rows: list[Invocation]) -> dict[int, str]:
+    """For each row the token of its CLI session; their digests are kept as long as a run may last."""
+    tokens: dict[int, str] = {}
+    kept: dict[str, ToolToken] = {}
+    until = Now() + timedelta(seconds=settings.NEXUS_RUN_WALL_S + TOOLS_TOKEN_EXTRA_S)
+    for row in rows:
+        bridge = row.agent.bridge
+        if bridge is None:
+            continue
+        token = tokens[row.pk] = bridge_auth.tools_token(
+            bridge_id=bridge.pk, token_version=bridge.token_version, agent_id=row.agent_id, session_key=row.session_key
+        )
+        digest = bridge_auth.digest_of(token)
+        kept[digest] = ToolToken(
+            digest=digest, bridge=bridge, agent=row.agent, session_key=row.session_key, expires_at=until
+        )
+    ToolToken.objects.bulk_create(
+        kept.values(), update_conflicts=True, unique_fields=["digest"], update_fields=["expires_at"]
     )
-    ToolToken.objects.update_or_create(
-        digest=bridge_auth.digest_of(token),
-        defaults={
-            "bridge": bridge,
-            "agent": row.agent,
-            "session_key": row.session_key,
-            "expires_at": Now() + timedelta(seconds=settings.NEXUS_RUN_WALL_S + TOOLS_TOKEN_EXTRA_S),
-        },
-    )
-    return token
+    return tokens
 
 
 def _cancel(row: Invocation) -> Errand:

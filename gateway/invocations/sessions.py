@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Q
+from django.db.models.functions import Least, Now
 
 from gateway import audit, nudges
 from gateway.invocations import transitions
@@ -49,7 +49,7 @@ class Lost(StrEnum):
     REVOKED = "revoked"
 
 
-class Unwelcome(Exception):  # noqa: N818 - named for what happened
+class Unwelcome(Exception):
     """This `hello` is not accepted. `code` is an error code of the protocol or `revoked`."""
 
     def __init__(self, *, code: str, message: str) -> None:
@@ -143,10 +143,10 @@ def renew(*, held: Sequence[Held]) -> dict[int, Lost]:
 
 
 def let_go(*, bridge_id: int, session: str) -> bool:
-    """The socket has closed. The rows at the bridge stay as they are."""
+    """The socket has closed: the lease runs out soon, and no renewal under way brings it back. Its rows stay."""
     soon = Now() + timedelta(seconds=LETTING_GO_S)
-    rows = Bridge.objects.filter(pk=bridge_id, session=session, lease_until__gt=soon)
-    return bool(rows.update(lease_until=soon))
+    rows = Bridge.objects.filter(pk=bridge_id, session=session)
+    return bool(rows.update(session="", lease_until=Least(F("lease_until"), soon)))
 
 
 def waiting_rows(*, bridge_ids: Iterable[int]) -> list[int]:

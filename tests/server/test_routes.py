@@ -98,7 +98,8 @@ def running(world):
     with connection.cursor() as cursor:
         for state in ("composing", "composed", "offered", "running"):
             cursor.execute("UPDATE invocations SET state = %s, lane = 0 WHERE id = %s", [state, row.pk])
-    return outgoing._tools_token(Invocation.objects.select_related("agent__bridge").get(pk=row.pk)), row
+    made = outgoing._tools_tokens(list(Invocation.objects.select_related("agent__bridge").filter(pk=row.pk)))
+    return made[row.pk], row
 
 
 def test_a_turn_fetches_files_of_its_own_room_only(client, world):
