@@ -48,6 +48,8 @@ class Feed:
         self._stored: OrderedDict[str, int] = OrderedDict()
         self._wake = asyncio.Event()
         self.counts: Counter[str] = Counter()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def offer(self, message: ChatMessage) -> bool:
         """A live version. False: it was dropped because too many wait; its room needs a catch-up."""
@@ -58,7 +60,7 @@ class Feed:
             self.counts["dropped"] += 1
             return False
         self._live[message.rc_id, message.updated] = message
-        self._wake.set()
+        self._awake()
         return True
 
     def set_aside(self, document: Document, *, reason: str) -> None:
@@ -76,8 +78,12 @@ class Feed:
             return Outcome()
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._others.append(_Waiting(left, done))
-        self._wake.set()
+        self._awake()
         return await done
+
+    async def idle(self) -> None:
+        """Returns once everything handed in so far is stored."""
+        await self._idle.wait()
 
     def is_stored(self, message: ChatMessage) -> bool:
         """Whether this version, or a newer one, is committed as far as this process knows."""
@@ -96,6 +102,7 @@ class Feed:
             self._wake.clear()
             while self._live or self._others:
                 await self._store_next()
+            self._idle.set()
 
     def _append(self, batch: Batch) -> None:
         """Dropped above the bound: catch-up comes to it again."""
@@ -103,6 +110,10 @@ class Feed:
             self.counts["dropped"] += 1
             return
         self._others.append(_Waiting(batch, None))
+        self._awake()
+
+    def _awake(self) -> None:
+        self._idle.clear()
         self._wake.set()
 
     def _waits(self, message: ChatMessage) -> bool:

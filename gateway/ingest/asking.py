@@ -1,14 +1,13 @@
 """Which agents do new messages ask, and are they asked? Opens rows in the transaction that stored the messages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, LiteralString
 
 from django.conf import settings
-from django.db import connection
 
-from gateway import mentions
+from gateway import mentions, sql
 from gateway.ingest.rows import Bots
 from gateway.invocations import chat_message_id, open_invocation, wording
 from gateway.invocations.transitions import fail_unsent
@@ -18,6 +17,17 @@ from gateway.rocketchat.events import ChatMessage, moment
 JOIN_SLACK: Final = timedelta(seconds=5)
 """A message this much older than an agent's membership may still ask it; what is older was not said to it."""
 
+_AGENTS: LiteralString = (
+    "SELECT x.room_id, a.id, a.slug, a.owner_id, a.who_may_ask, a.is_enabled, m.joined_at"
+    " FROM unnest(%s::bigint[], %s::bigint[]) AS x(room_id, agent_id) JOIN agents a ON a.id = x.agent_id"
+    " LEFT JOIN room_members m ON m.room_id = x.room_id AND m.agent_id = a.id"
+)
+_MEMBERS: LiteralString = (
+    "WITH written AS (SELECT room_id, user_id FROM unnest(%s::bigint[], %s::bigint[]) AS x(room_id, user_id)),"
+    " made AS (INSERT INTO room_members (room_id, user_id, is_owner)"
+    " SELECT room_id, user_id, false FROM written ON CONFLICT DO NOTHING)"
+    " SELECT id FROM users WHERE is_foreign_bot AND id IN (SELECT user_id FROM written)"
+)
 _ANSWERING: Final = (State.RUNNING, State.DONE, State.INTERRUPTED)
 
 
@@ -75,30 +85,28 @@ def may_matter(message: ChatMessage, *, room_kind: str, bots: Bots) -> bool:
 def open_asked(found: Sequence[Asked], *, now: datetime) -> Opening:
     """One row per asked agent, in the order of the messages; those not known to be in the room are `unplaced`."""
     opening = Opening(0, [])
-    agents = Agent.objects.select_related("owner", "bridge").in_bulk({asked.agent_id for asked in found})
-    joined = _joined({(asked.question.room_id, asked.agent_id) for asked in found})
-    _make_members({(asked.question.room_id, asked.question.user_id) for asked in found})
-    users = User.objects.in_bulk({asked.question.user_id for asked in found})
-    rooms = Room.objects.in_bulk({asked.question.room_id for asked in found})
+    agents = _agents({(asked.question.room_id, asked.agent_id) for asked in found})
+    programs = _make_members({(asked.question.room_id, asked.question.user_id) for asked in found})
     for asked in sorted(found, key=lambda asked: (asked.question.said.ts, asked.question.pk)):
         one = asked.question
-        agent = agents.get(asked.agent_id)
-        if agent is None or users[one.user_id].is_foreign_bot:
+        if (one.room_id, asked.agent_id) not in agents or one.user_id in programs:
             continue
+        agent, since = agents[one.room_id, asked.agent_id]
         at = moment(one.said.ts)
-        since = joined.get((one.room_id, agent.pk))
         if since is None:
             _say_absent(one, agent=agent)
             opening.unplaced.append((one.pk, agent.pk))
         elif at >= since - JOIN_SLACK:
-            opened = open_one(question=one, agent=agent, user=users[one.user_id], room=rooms[one.room_id], now=now)
-            opening.opened += opened
+            opening.opened += open_one(question=one, agent=agent, now=now)
     return opening
 
 
-def open_one(*, question: Question, agent: Agent, user: User, room: Room, now: datetime) -> bool:
+def open_one(*, question: Question, agent: Agent, now: datetime) -> bool:
     """Open the row; one that comes too late to be answered unasked fails with the way to ask again."""
     at = moment(question.said.ts)
+    # Known by what was just stored; reading the rows again would cost a mention two queries.
+    room = Room(pk=question.room_id, rid=question.said.rid, kind=question.room_kind)
+    user = User(pk=question.user_id, rocketchat_id=question.said.user_id, username=question.said.username)
     message = Message(
         pk=question.pk, rc_id=question.said.rc_id, room=room, user=user, thread=question.said.thread, ts=at
     )
@@ -148,28 +156,27 @@ def _thread_owners(roots: Iterable[str]) -> dict[tuple[int, str], int]:
     return owners | {key: next(iter(agents)) for key, agents in asked.items() if len(agents) == 1 and key in taken}
 
 
-def _joined(pairs: Iterable[tuple[int, int]]) -> Mapping[tuple[int, int], datetime]:
-    wanted = list(pairs)
-    rows = RoomMember.objects.filter(
-        room_id__in={room_id for room_id, _ in wanted}, agent_id__in={agent_id for _, agent_id in wanted}
-    )
+def _agents(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], tuple[Agent, datetime | None]]:
+    """By (room, agent): what rights ask of an agent, and since when it is in the room."""
+    wanted = sorted(pairs)
+    rows = sql.rows(_AGENTS, [[room_id for room_id, _ in wanted], [agent_id for _, agent_id in wanted]])
     return {
-        (room_id, agent_id): joined_at
-        for room_id, agent_id, joined_at in rows.values_list("room_id", "agent_id", "joined_at")
-        if agent_id is not None
+        (room_id, pk): (
+            Agent(pk=pk, slug=slug, owner_id=owner_id, who_may_ask=who_may_ask, is_enabled=is_enabled),
+            joined_at,
+        )
+        for room_id, pk, slug, owner_id, who_may_ask, is_enabled, joined_at in rows
     }
 
 
-def _make_members(pairs: Iterable[tuple[int, int]]) -> None:
-    """Who has just written in a room is in it, even if the list of its members was read before he came."""
+def _make_members(pairs: Iterable[tuple[int, int]]) -> set[int]:
+    """Who has just written in a room is in it, even if the list of its members was read before he came.
+
+    Returns those that are no people but other programs, which may be in a room but ask nobody.
+    """
     wanted = sorted(pairs)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO room_members (room_id, user_id, is_owner)"
-            " SELECT room_id, user_id, false FROM unnest(%s::bigint[], %s::bigint[]) AS x(room_id, user_id)"
-            " ON CONFLICT DO NOTHING",
-            [[room_id for room_id, _ in wanted], [user_id for _, user_id in wanted]],
-        )
+    rows = sql.rows(_MEMBERS, [[room_id for room_id, _ in wanted], [user_id for _, user_id in wanted]])
+    return {int(pk) for (pk,) in rows}
 
 
 def absent_chat_id(*, message_id: int, agent_id: int) -> str:

@@ -90,9 +90,9 @@ def place_membership(*, message_id: int, agent_id: int) -> bool:
             nudges.chat(agent_id=notice.agent_id, room_id=row.room_id)
             return False
         _take_back(notice)
-        agent = Agent.objects.select_related("owner", "bridge").get(pk=agent_id)
+        agent = Agent.objects.get(pk=agent_id)
         question = Question(row.pk, row.room_id, row.room.kind, row.user.pk, _said(row, user=row.user))
-        return open_one(question=question, agent=agent, user=row.user, room=row.room, now=timezone.now())
+        return open_one(question=question, agent=agent, now=timezone.now())
 
 
 def place_waiting(*, agent_id: int) -> int:

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import msgspec
-from django.db import connection
 
+from gateway import sql
 from gateway.rocketchat.events import ChatMessage
 
 PROGRAM_ACCOUNTS: Final = frozenset({"rocket.cat"})
@@ -15,7 +15,7 @@ PROGRAM_ACCOUNTS: Final = frozenset({"rocket.cat"})
 _encode = msgspec.json.Encoder().encode
 
 # A message is newer by the chat's own `_updatedAt`; a tombstone stays one. `{text}` differs for agents' own edits.
-_UPSERT: Final = """
+_UPSERT: LiteralString = """
 INSERT INTO messages (rc_id, room_id, user_id, agent_id, text, thread, system_type, ts, rc_updated_at, edited_at,
                       deleted_at, attachments, reactions, remembered_at)
 SELECT x.id, x.room, x.usr, x.agent, x.msg, x.thread, x.kind, to_timestamp(x.ts / 1000.0),
@@ -29,14 +29,15 @@ ON CONFLICT (rc_id) DO UPDATE SET
     reactions = EXCLUDED.reactions
 WHERE messages.rc_updated_at < EXCLUDED.rc_updated_at AND messages.deleted_at IS NULL
 RETURNING id, rc_id, xmax = 0, text"""
-_FOLLOW: Final = _UPSERT.format(text="EXCLUDED.text")
+_FOLLOW: LiteralString = _UPSERT.replace("{text}", "EXCLUDED.text")
 # The poster stores a reply's final text; until then, and after, its own edits in the chat are not news.
-_KEEP: Final = _UPSERT.format(
-    text="CASE WHEN EXCLUDED.deleted_at IS NULL AND EXISTS (SELECT 1 FROM reply_parts WHERE chat_id = EXCLUDED.rc_id)"
-    " THEN messages.text ELSE EXCLUDED.text END"
+_KEEP: LiteralString = _UPSERT.replace(
+    "{text}",
+    "CASE WHEN EXCLUDED.deleted_at IS NULL AND EXISTS (SELECT 1 FROM reply_parts WHERE chat_id = EXCLUDED.rc_id)"
+    " THEN messages.text ELSE EXCLUDED.text END",
 )
 
-_USERS: Final = """
+_USERS: LiteralString = """
 INSERT INTO users (rocketchat_id, username, display_name, role, is_foreign_bot)
 SELECT x.id, x.username, x.name, 'user', x.program
 FROM json_to_recordset(%s::json) AS x(id text, username text, name text, program boolean)
@@ -44,6 +45,12 @@ ON CONFLICT (rocketchat_id) DO UPDATE SET username = EXCLUDED.username, display_
     is_foreign_bot = users.is_foreign_bot OR EXCLUDED.is_foreign_bot
 WHERE EXCLUDED.username <> '' AND (users.username, users.display_name, users.is_foreign_bot)
     IS DISTINCT FROM (EXCLUDED.username, EXCLUDED.display_name, users.is_foreign_bot OR EXCLUDED.is_foreign_bot)"""
+
+_BURY: LiteralString = (
+    "UPDATE messages SET text = '', deleted_at = now(), attachments = '[]', reactions = '{}'"
+    " WHERE id IN (SELECT id FROM messages WHERE rc_id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR UPDATE)"
+    " RETURNING id, room_id, rc_id, (extract(epoch FROM rc_updated_at) * 1000000)::bigint"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +83,7 @@ class Stored:
 
 
 def bots() -> Bots:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT rocketchat_id, agent_id, username FROM bot_accounts")
-        found = cursor.fetchall()
+    found = sql.rows("SELECT rocketchat_id, agent_id, username FROM bot_accounts", [])
     return Bots(
         agents={user_id: agent_id for user_id, agent_id, _ in found if agent_id is not None},
         usernames={user_id: username for user_id, _, username in found},
@@ -87,9 +92,8 @@ def bots() -> Bots:
 
 def rooms(rids: Collection[str]) -> dict[str, tuple[int, str]]:
     """Row id and kind of each room that has a row."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT rid, id, kind FROM rooms WHERE rid = ANY(%s)", [list(rids)])
-        return {rid: (pk, kind) for rid, pk, kind in cursor.fetchall()}
+    found = sql.rows("SELECT rid, id, kind FROM rooms WHERE rid = ANY(%s)", [list(rids)])
+    return {rid: (pk, kind) for rid, pk, kind in found}
 
 
 def users(people: Iterable[Person], *, programs: Collection[str]) -> dict[str, int]:
@@ -98,11 +102,10 @@ def users(people: Iterable[Person], *, programs: Collection[str]) -> dict[str, i
         {"id": one.user_id, "username": one.username, "name": one.name[:300], "program": one.user_id in programs}
         for one in sorted(people, key=lambda one: one.user_id)
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_USERS, [_encode(documents).decode()])
-        ids = [document["id"] for document in documents]
-        cursor.execute("SELECT rocketchat_id, id FROM users WHERE rocketchat_id = ANY(%s)", [ids])
-        return dict(cursor.fetchall())
+    sql.execute(_USERS, [_encode(documents).decode()])
+    ids = [document["id"] for document in documents]
+    found = sql.rows("SELECT rocketchat_id, id FROM users WHERE rocketchat_id = ANY(%s)", [ids])
+    return dict(found)
 
 
 def row(message: ChatMessage, *, room_id: int, user_id: int | None, agent_id: int | None) -> dict[str, Any]:
@@ -130,20 +133,13 @@ def upsert(documents: Sequence[dict[str, Any]], *, keeps_replies: bool) -> dict[
     """By chat id, the versions that were news. With `keeps_replies` the text of a reply stays as the poster stored it."""
     if not documents:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_KEEP if keeps_replies else _FOLLOW, [_encode(documents).decode()])
-        return {rc_id: Stored(pk, is_new, text) for pk, rc_id, is_new, text in cursor.fetchall()}
+    found = sql.rows(_KEEP if keeps_replies else _FOLLOW, [_encode(documents).decode()])
+    return {rc_id: Stored(pk, is_new, text) for pk, rc_id, is_new, text in found}
 
 
 def bury(rc_ids: Sequence[str]) -> list[tuple[int, int, str, int]]:
     """Empty these messages; (id, room, rc_id, revision in µs) of those that were not empty before."""
     if not rc_ids:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE messages SET text = '', deleted_at = now(), attachments = '[]', reactions = '{}'"
-            " WHERE id IN (SELECT id FROM messages WHERE rc_id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR UPDATE)"
-            " RETURNING id, room_id, rc_id, (extract(epoch FROM rc_updated_at) * 1000000)::bigint",
-            [list(rc_ids)],
-        )
-        return [(int(pk), int(room_id), str(rc_id), int(at)) for pk, room_id, rc_id, at in cursor.fetchall()]
+    found = sql.rows(_BURY, [list(rc_ids)])
+    return [(int(pk), int(room_id), str(rc_id), int(at)) for pk, room_id, rc_id, at in found]
