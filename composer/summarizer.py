@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
-import requests
 from django.conf import settings
 
 from composer import budget
@@ -83,6 +82,8 @@ class HttpSummarizer:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def summarize(self, lines: Sequence[Line], *, room: int) -> str:
+        import requests
+
         talk = "\n".join(f"{line.name}: {line.text}" for line in lines)[-MAX_INPUT_CHARS:]
         body = {
             "model": self._model,

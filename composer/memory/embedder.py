@@ -9,7 +9,6 @@ from hashlib import blake2b
 from typing import Protocol
 
 import msgspec
-import requests
 from django.conf import settings
 
 DIMENSIONS = 1536
@@ -118,17 +117,18 @@ class HashedEmbedder:
 class HttpEmbedder:
     """An OpenAI-compatible endpoint. Shorter vectors are filled with zeros, which changes no distance."""
 
-    def __init__(self, *, url: str, model: str, key: str, session: requests.Session | None = None) -> None:
+    def __init__(self, *, url: str, model: str, key: str) -> None:
         self.name = model or url
         self._url = f"{url.rstrip('/')}/embeddings"
         self._model = model
-        self._session = session or requests.Session()
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        import requests
+
         body = {"model": self._model, "input": [text[:MAX_CHARS] or " " for text in texts]}
         try:
-            response = self._session.post(
+            response = requests.post(
                 self._url, json=body, headers=self._headers, timeout=TIMEOUT_S, allow_redirects=False
             )
         except requests.RequestException as error:

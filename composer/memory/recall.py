@@ -4,7 +4,6 @@ Memory is one channel: it names messages and scores them. What a prompt gets are
 question's room, so a wrong, stale or poisoned answer can at worst name a message that the room may read anyway.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -13,24 +12,21 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 
 import msgspec
-import requests
 from django.conf import settings
 
 from composer.breaker import Breaker
+from composer.memory import client
+from composer.memory.client import MemoryUnreachableError
 from composer.memory.lines import SPOKEN, Line, Moment, select
-
-logger = logging.getLogger(__name__)
 
 LIMIT = 24
 """Memories asked for."""
 
 MAX_QUERY_CHARS = 2_000
-MAX_REPLY_BYTES = 1024 * 1024
 THREADS = 4
 """Calls at once per worker process; a call that hangs keeps one until its socket gives up. Above it nobody asks."""
 
 _breaker = Breaker(name="mem0-api")
-_local = threading.local()
 _pool: "ThreadPoolExecutor | None" = None
 _busy = threading.BoundedSemaphore(THREADS)
 
@@ -44,10 +40,6 @@ class Hit(msgspec.Struct, frozen=True):
 
 class _Reply(msgspec.Struct):
     results: list[Hit]
-
-
-class MemoryUnreachableError(RuntimeError):
-    """Memory gave no usable answer; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,45 +100,11 @@ def own_rows(*, hits: Sequence[Hit], room_id: int, before: Moment) -> list[Line]
 
 def _search(*, query: str, scope: str, deadline: float) -> list[Hit]:
     body = {"query": query, "scope": scope, "limit": LIMIT}
-    try:
-        response = _session().post(
-            f"{settings.NEXUS_MEM0_URL}/search",
-            json=body,
-            headers={"Authorization": f"Bearer {settings.NEXUS_MEM0_KEY}"},
-            timeout=settings.NEXUS_RECALL_TIMEOUT_S,
-            allow_redirects=False,
-            stream=True,
-        )
-        with response:
-            content = _bounded(response, deadline=deadline)
-    except requests.RequestException as error:
-        raise MemoryUnreachableError(f"memory could not be reached ({type(error).__name__})") from error
-    if response.status_code != 200:
-        raise MemoryUnreachableError(f"memory answered HTTP {response.status_code}")
+    content = client.call("POST", "/search", body, timeout_s=max(0.01, deadline - time.monotonic()))
     try:
         return msgspec.json.decode(content, type=_Reply, strict=False).results
     except msgspec.MsgspecError as error:
         raise MemoryUnreachableError("memory's answer is not understood") from error
-
-
-def _bounded(response: requests.Response, *, deadline: float) -> bytes:
-    """The body, unless it is too large or drips in slower than the limit."""
-    content = b""
-    for part in response.iter_content(64 * 1024):
-        content += part
-        if len(content) > MAX_REPLY_BYTES:
-            raise MemoryUnreachableError("memory's answer is too large")
-        if time.monotonic() > deadline:
-            raise MemoryUnreachableError("memory did not answer in time")
-    return content
-
-
-def _session() -> requests.Session:
-    """One keep-alive session per thread; without the environment's proxies, for this call carries our key."""
-    if not hasattr(_local, "session"):
-        _local.session = requests.Session()
-        _local.session.trust_env = False
-    return _local.session  # type: ignore[no-any-return]  # thread-local attributes have no types
 
 
 def _executor() -> ThreadPoolExecutor:

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
-import requests
-from django.conf import settings
 from django.db import connection
 
 from composer.breaker import Breaker
-from composer.memory import scopes
+from composer.memory import client, scopes
+from composer.memory.client import MemoryRefusedError, MemoryUnreachableError
 from composer.memory.lines import MAX_LINE_CHARS, micros
 from gateway.models import Message, Room
 
@@ -57,11 +56,10 @@ def remember(*, clock: Callable[[], float] = time.monotonic) -> int:
     """Returns how many messages are dealt with. Ends quietly when memory is away: the sweep asks again."""
     end = clock() + TIME_S
     done_count = 0
-    with _only_writer() as is_ours, requests.Session() as session:
-        session.trust_env = False
+    with _only_writer() as is_ours:
         while is_ours and clock() < end and _breaker.is_closed():
             try:
-                dealt_with = _one_batch(session)
+                dealt_with = _one_batch()
             except RememberError as error:
                 _breaker.failed(reason=str(error))
                 break
@@ -72,7 +70,7 @@ def remember(*, clock: Callable[[], float] = time.monotonic) -> int:
     return done_count
 
 
-def _one_batch(session: requests.Session) -> int:
+def _one_batch() -> int:
     rows = list(
         Message.objects.filter(remembered_at=None).select_related("room", "user", "agent").order_by("pk")[:BATCH]
     )
@@ -80,11 +78,11 @@ def _one_batch(session: requests.Session) -> int:
     gone = [row for row in rows if not _is_worth(row)]
     said = [row for row in rows if _is_worth(row)]
     if said:
-        _add_all(session, said, scope_of)
+        _add_all(said, scope_of)
     # Only what was said before can be in memory; a system message never was.
     for row in gone:
         if not row.system_type:
-            _call(session, "DELETE", f"/memories?msg={row.pk}")
+            _call("DELETE", f"/memories?msg={row.pk}")
     _mark(rows)
     return len(rows)
 
@@ -93,22 +91,22 @@ def _is_worth(row: Message) -> bool:
     return row.deleted_at is None and not row.system_type and bool(row.text.strip())
 
 
-def _add_all(session: requests.Session, rows: Sequence[Message], scope_of: "_Scopes") -> None:
+def _add_all(rows: Sequence[Message], scope_of: "_Scopes") -> None:
     """A batch with a bad message is halved until the message stands alone; that one is left out, the rest goes on."""
     try:
-        _add(session, rows, scope_of)
+        _add(rows, scope_of)
     except PoisonError as error:
         if len(rows) == 1:
             logger.warning("message is not remembered", extra={"about": rows[0].pk, "reason": str(error)})
             return
         middle = len(rows) // 2
-        _add_all(session, rows[:middle], scope_of)
-        _add_all(session, rows[middle:], scope_of)
+        _add_all(rows[:middle], scope_of)
+        _add_all(rows[middle:], scope_of)
 
 
-def _add(session: requests.Session, rows: Sequence[Message], scope_of: "_Scopes") -> None:
+def _add(rows: Sequence[Message], scope_of: "_Scopes") -> None:
     body = {"memories": [_memory(row, scope=scope_of(row.room)) for row in rows]}
-    content = _call(session, "POST", "/memories", body)
+    content = _call("POST", "/memories", body)
     try:
         results = msgspec.json.decode(content, type=_Reply, strict=False).results
     except msgspec.MsgspecError as error:
@@ -143,22 +141,14 @@ def _mark(rows: Sequence[Message]) -> None:
         )
 
 
-def _call(session: requests.Session, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
+def _call(method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
     try:
-        response = session.request(
-            method,
-            f"{settings.NEXUS_MEM0_URL}{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {settings.NEXUS_MEM0_KEY}"},
-            timeout=TIMEOUT_S,
-            allow_redirects=False,
-        )
-    except requests.RequestException as error:
-        raise RememberError(f"it could not be reached ({type(error).__name__})") from error
-    if response.status_code != 200:
-        kind = PoisonError if response.status_code in _POISON else RememberError
-        raise kind(f"it answered HTTP {response.status_code}: {response.text[:200]}")
-    return response.content
+        return client.call(method, path, body, timeout_s=TIMEOUT_S)
+    except MemoryRefusedError as error:
+        kind = PoisonError if error.status in _POISON else RememberError
+        raise kind(f"{error}: {error.text}") from error
+    except MemoryUnreachableError as error:
+        raise RememberError(str(error)) from error
 
 
 class _Scopes:
