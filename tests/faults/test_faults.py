@@ -17,6 +17,7 @@ import pytest
 from tests.faults import load, oracle, schedule
 from tests.faults.load import Plan, Said
 from tests.faults.schedule import Strikes
+from tests.world.talk import ask
 from tests.world.world import Room, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
@@ -89,7 +90,7 @@ def _run(directory: Path, *, size: Size, seed: int) -> None:
         said, strikes = _live_through(world, rooms=rooms, plan=plan, size=size, seed=seed)
         truth = _rest(world, rooms=rooms, plan=plan, said=said, timeout_s=size.settle_s)
 
-        found = oracle.problems(truth=truth, plan=plan, said=said)
+        found = oracle.problems(truth=truth, plan=plan, said=said) + _deaf_agents(world, rooms["ops"])
     finally:
         left = world.stop()
     found += [f"left running: {process}" for process in left]
@@ -140,6 +141,19 @@ def _rest(world: World, *, rooms: dict[str, Room], plan: Plan, said: Said, timeo
         if not oracle.unsettled(truth, plan=plan, said=said) or time.monotonic() > deadline:
             return truth
         time.sleep(1.0)
+
+
+def _deaf_agents(world: World, room: Room) -> list[str]:
+    """Afterwards everybody is asked once more: a worker may be connected again and yet hear nothing."""
+    slugs = [*sorted(world.agents), HOST_AGENT]
+    questions = [ask(world, person="bob", rid=room.rid, slug=slug, text="are you still there?") for slug in slugs]
+    found = []
+    for question in questions:
+        try:
+            question.wait_done(timeout_s=60)
+        except AssertionError as error:
+            found.append(f"{question.slug} does not answer any more: {error}")
+    return found
 
 
 def _story(found: list[str], *, strikes: Strikes, seed: int, directory: Path) -> str:
