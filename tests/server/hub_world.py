@@ -21,7 +21,7 @@ class World:
         self.bridge = people.make_bridge(owner=self.alice, is_online=False)
         self.agent = people.make_agent(owner=self.alice, bridge=self.bridge, parallel=2)
         self.token = self.give_token(self.bridge)
-        self._locker = None
+        self._locker: psycopg.Connection | None = None
 
     def give_token(self, bridge):
         token = bridge_auth.new_bridge_token()
@@ -67,6 +67,7 @@ class World:
         self._locker.execute("LOCK TABLE invocations IN SHARE ROW EXCLUSIVE MODE")
 
     def unlock_rows(self):
+        assert self._locker is not None
         self._locker.close()
 
 

@@ -54,8 +54,10 @@ def test_account_agent_and_token_are_made_in_one_go(chat):
 
     assert (made.slug, made.is_new) == ("claude-alice-backend", True)
     agent = Agent.objects.select_related("bridge", "owner", "bot_account").get(slug=made.slug)
-    assert agent.owner.username == "alice"
-    assert bridge_auth.find_bridge(token=made.token).bridge_id == agent.bridge.pk
+    assert str(agent.owner) == "alice"
+    identity = bridge_auth.find_bridge(token=made.token)
+    assert identity is not None
+    assert identity.bridge_id == agent.bridge_id
     assert unseal(agent.bot_account.access_token)
     assert made.token not in str(list(Bridge.objects.values()))
     assert set(bot(chat, made.slug)["roles"]) == {"bot", "user"}

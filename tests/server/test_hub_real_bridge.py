@@ -56,7 +56,7 @@ class Bridge:
         self.config.touch(0o600)
         self.config.write_text(text)
         self.log = directory / "bridge.log"
-        self.process = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self):
         env = {key: value for key, value in environment().items() if not key.startswith("NEXUS_")}
@@ -69,6 +69,7 @@ class Bridge:
             )
 
     def kill(self):
+        assert self.process is not None
         self.process.kill()
         self.process.wait(10)
 
@@ -90,7 +91,7 @@ def bridge(tmp_path, gateway, world):
 
 async def online(world):
     async with asyncio.timeout(20):
-        while not await sync_to_async(Agent.objects.online().exists)():  # noqa: ASYNC110 - another process's row
+        while not await sync_to_async(Agent.objects.online().exists)():
             await asyncio.sleep(0.05)
 
 
@@ -135,7 +136,7 @@ async def test_a_permission_goes_to_the_room_and_back(gateway, world, bridge):
     await online(world)
     pk = await sync_to_async(world.ask)("[[permission rm -rf build]]")
     async with asyncio.timeout(20):
-        while (  # noqa: ASYNC110 - the question comes from another process
+        while (
             await sync_to_async(approvals.decide)(invocation_id=pk, user=world.alice, allow=True)
             != approvals.Verdict.DECIDED
         ):

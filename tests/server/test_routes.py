@@ -135,7 +135,7 @@ def test_a_turn_sends_a_file_and_nobody_else_does(client, world, monkeypatch):
 
 def test_a_tools_token_ends_with_its_turn(client, world):
     token, row = running(world)
-    assert bridge_auth.find_run(tools_token=token).pk == row.pk
+    assert bridge_auth.find_run(tools_token=token) == row
 
     with connection.cursor() as cursor:
         cursor.execute("UPDATE invocations SET state = 'done', lane = NULL, ended_at = now() WHERE id = %s", [row.pk])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -90,13 +91,13 @@ def test_the_configuration_is_private_and_its_token_good(chat, transactional_db,
     assert [one["slug"] for one in config["agent"]] == ["shell-echo"]
     agent = Agent.objects.select_related("bridge").get(slug="shell-echo")
     assert (agent.cli_kind, agent.owner_id, agent.who_may_ask) == ("pty", None, "room")
-    first = agent.bridge.token_digest
+    first = Bridge.objects.get().token_digest
     runtime_host.prepare()
     assert Bridge.objects.get().token_digest != first
 
 
 def test_real_clis_join_on_the_operators_word_only(settings, monkeypatch):
-    monkeypatch.setattr(runtime_host.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     settings.NEXUS_HOST_CLIS = False
     assert [one.slug for one in runtime_host.built_in()] == ["shell-echo"]
 
@@ -122,7 +123,12 @@ def test_a_bridge_that_dies_is_started_again_and_stops_with_the_host(transaction
     host_under_test = Host(
         lease=Lease(owner="one"), prepare=lambda: Bundle(config=config, home=tmp_path), stop=stop, expected=()
     )
-    watcher = threading.Timer(0, lambda: (until(lambda: started.stat().st_size == 3), stop.set()))
+
+    def stop_after_three():
+        until(lambda: started.stat().st_size == 3)
+        stop.set()
+
+    watcher = threading.Thread(target=stop_after_three)
     watcher.start()
 
     host_under_test.run()
