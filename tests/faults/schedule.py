@@ -1,5 +1,6 @@
 """Which faults strike when? Planned from a seed alone, then done to a running Nexus."""
 
+import contextlib
 import os
 import random
 import signal
@@ -40,13 +41,14 @@ CHAT_FAULTS: Final = {
 """How the chat itself may misbehave towards the agents' accounts, as rules of the devchat's door for tests."""
 
 CUT: Final = "cuts all sockets"
+PAUSE_S: Final = 14.0
 UP_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`what` is kill, kill_child (one of a worker's processes), flush, stop (for `stop_s`) or chat."""
+    """`what` is kill, kill_child (one of a worker's processes), flush, stop or pause (for `stop_s`), or chat."""
 
     at_s: float
     what: str
@@ -76,6 +78,7 @@ def make_schedule(
     stop_count: int,
     stop_s: float,
     chat_count: int,
+    pause_count: int,
 ) -> list[Fault]:
     """Kills go round the targets in random order, so that each has its share; the chat's own faults likewise."""
     chance = random.Random(f"faults {seed}")
@@ -86,6 +89,11 @@ def make_schedule(
     faults = [_kill(chance, at_s=chance.uniform(0, duration_s), target=target) for target in deck[:kill_count]]
     faults += [Fault(chance.uniform(0, duration_s), "flush", "valkey") for _ in range(flush_count)]
     faults += [Fault(chance.uniform(0, duration_s), "chat", mood) for mood in moods[:chat_count]]
+    # One that stood still for longer than its lease wakes up in the belief that it still holds it.
+    faults += [
+        Fault(chance.uniform(0, duration_s), "pause", target, PAUSE_S)
+        for target in chance.sample([one for one in targets if one != "valkey"], pause_count)
+    ]
     # Stops are kept apart, so that two of them are two.
     span = duration_s / max(stop_count, 1)
     for number in range(stop_count):
@@ -127,16 +135,31 @@ def _strike(fault: Fault, *, world: World, timers: list[threading.Timer], struck
         case "chat":
             _spoil_chat(world, fault.target)
             return None
-        case "stop":
-            world.stack.pause(fault.target)
-            timer = threading.Timer(fault.stop_s, world.stack.resume, args=(fault.target,))
-            timer.start()
-            timers.append(timer)
+        case "stop" | "pause":
+            timers.append(_stand_still(world, fault))
             return None
         case "kill_child":
             return _kill_child(world, fault.target) or _kill_when_up(world, fault.target, struck=struck)
         case _:
             return _kill_when_up(world, fault.target, struck=struck)
+
+
+def _stand_still(world: World, fault: Fault) -> threading.Timer:
+    """SIGSTOP, and SIGCONT later; of a worker the process that does the work."""
+    parent = world.stack.pid(fault.target)
+    children = _children(parent) if parent is not None and fault.target in WORKERS else []
+    pid = children[0] if children else parent
+    _signal(pid, signal.SIGSTOP)
+    timer = threading.Timer(fault.stop_s, _signal, args=(pid, signal.SIGCONT))
+    timer.start()
+    return timer
+
+
+def _signal(pid: int | None, number: signal.Signals) -> None:
+    """None and a pid that is gone were struck by something else already."""
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _kill_when_up(world: World, target: str, *, struck: set[int]) -> int:

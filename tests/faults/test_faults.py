@@ -50,12 +50,15 @@ class Size:
     stops: int
     stop_s: float
     chat_faults: int
+    pauses: int
     settle_s: float
 
 
-SHORT: Final = Size(invocations=30, duration_s=20, kills=8, flushes=1, stops=1, stop_s=4, chat_faults=2, settle_s=90)
+SHORT: Final = Size(
+    invocations=30, duration_s=20, kills=8, flushes=1, stops=1, stop_s=4, chat_faults=2, pauses=0, settle_s=90
+)
 LONG: Final = Size(
-    invocations=200, duration_s=200, kills=60, flushes=5, stops=2, stop_s=20, chat_faults=20, settle_s=240
+    invocations=200, duration_s=200, kills=60, flushes=5, stops=2, stop_s=20, chat_faults=20, pauses=6, settle_s=240
 )
 SHOWN: Final = 40
 SETTINGS: Final = {"NEXUS_COMPOSE_LEASE_S": "10", "NEXUS_BRIDGE_LEASE_S": "10", "NEXUS_SWEEP_S": "2"}
@@ -126,6 +129,7 @@ def _live_through(world: World, *, rooms: dict[str, Room], plan: Plan, size: Siz
         stop_count=size.stops,
         stop_s=size.stop_s,
         chat_count=size.chat_faults,
+        pause_count=size.pauses,
     )
     with ThreadPoolExecutor(2) as pool:
         striking = pool.submit(schedule.strike_all, schedule=faults, world=world)

@@ -148,6 +148,7 @@ def test_a_seed_is_a_whole_plan() -> None:
             stop_count=2,
             stop_s=2,
             chat_count=3,
+            pause_count=1,
         )
         return plan, faults
 
