@@ -125,7 +125,7 @@ async def test_a_prompt_becomes_chunks_and_an_end(hub: FakeHub, bridge: Bridge) 
 
     row = await hub.offer(prompt_for(7))
     await hub.until(lambda: row.state == "running")
-    bridge.say(7, "hel", "lo")
+    bridge.say(7, "hell", "o")
     bridge.client.end(7, Ending(outcome="done"))
     bridge.client.freed(7)
     await hub.until(lambda: row.end is not None)
@@ -446,7 +446,7 @@ def test_waits_double_up_to_half_a_minute_and_differ() -> None:
 
 async def until(is_so: Callable[[], object], within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
-        while not is_so():  # noqa: ASYNC110 - what is waited for belongs to fakes that tell nobody
+        while not is_so():
             await asyncio.sleep(0.001)
 
 

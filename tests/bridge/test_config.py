@@ -196,7 +196,10 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(read: Read, workdir: P
         ({"head": head(journal='"some/where"')}, "journal: must be an absolute path or start with ~"),
         ({"head": head(journal='"/a\\u0007b"')}, "journal: holds control characters; write it in one line"),
         ({"head": head(ca_file='"no.pem"')}, "no.pem is not there; name your team's CA certificate"),
-        ({"rest": '[policy]\ndefault = "alloww"\n'}, "policy.default: must be one of deny, local, ask, allow; did you"),
+        (
+            {"rest": '[policy]\ndefault = "alloww"\n'},
+            "policy.default: must be one of deny, local, ask, allow; did you",
+        ),
         ({"rest": '[policy]\nallow = ["Bash(git *"]\n'}, "policy.Bash(git *: is no tool pattern"),
         ({"rest": '[policy]\nallow = "Bash"\n'}, 'policy.allow: must be a list of texts, like ["one", "two"]'),
     ],

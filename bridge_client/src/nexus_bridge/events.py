@@ -18,7 +18,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_de
     """Base of all events."""
 
 
-class Session(Event, tag="session"):
+class Session(Event, frozen=True, tag="session"):
     """The CLI's own session has this id; a later turn may resume it."""
 
     id: str
@@ -26,18 +26,18 @@ class Session(Event, tag="session"):
     tools: list[str] = []
 
 
-class Text(Event, tag="text"):
+class Text(Event, frozen=True, tag="text"):
     """A piece of the answer. Another `message` id than before starts a new paragraph of the reply."""
 
     delta: str
     message: str = ""
 
 
-class Thinking(Event, tag="thinking"):
+class Thinking(Event, frozen=True, tag="thinking"):
     delta: str
 
 
-class ToolCall(Event, tag="tool_call"):
+class ToolCall(Event, frozen=True, tag="tool_call"):
     """`tool` is what the adapter makes of the CLI's name: read, edit, execute, search, fetch, mcp or other."""
 
     id: str
@@ -47,7 +47,7 @@ class ToolCall(Event, tag="tool_call"):
     input: str = ""
 
 
-class ToolResult(Event, tag="tool_result"):
+class ToolResult(Event, frozen=True, tag="tool_result"):
     id: str
     ok: bool
     output: str = ""
@@ -60,7 +60,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["allow_once", "allow_always", "reject_once", "reject_always"]
 
 
-class Permission(Event, tag="permission"):
+class Permission(Event, frozen=True, tag="permission"):
     """The CLI asks before it acts and waits for an answer. `detail` is the whole command or diff."""
 
     id: str
@@ -71,12 +71,12 @@ class Permission(Event, tag="permission"):
     options: list[Option] = []
 
 
-class Notice(Event, tag="notice"):
+class Notice(Event, frozen=True, tag="notice"):
     level: Literal["info", "warning", "error"] = "info"
     text: str = ""
 
 
-class Usage(Event, tag="usage"):
+class Usage(Event, frozen=True, tag="usage"):
     """Of this turn alone, also where the CLI reports running totals."""
 
     input_tokens: int = 0
@@ -85,14 +85,14 @@ class Usage(Event, tag="usage"):
     cost_usd: float | None = None
 
 
-class File(Event, tag="file"):
+class File(Event, frozen=True, tag="file"):
     id: str
     name: str
     size: int
     content_type: str = ""
 
 
-class Done(Event, tag="done"):
+class Done(Event, frozen=True, tag="done"):
     """The turn is over. `text` is the whole answer where the CLI repeats it, else empty."""
 
     status: Literal["ok", "error", "interrupted", "limit"]
@@ -101,9 +101,7 @@ class Done(Event, tag="done"):
     message: str = ""
 
 
-AnyEvent = (
-    Session | Text | Thinking | ToolCall | ToolResult | Permission | Notice | Usage | File | Done
-)
+AnyEvent = Session | Text | Thinking | ToolCall | ToolResult | Permission | Notice | Usage | File | Done
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)

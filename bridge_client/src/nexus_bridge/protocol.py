@@ -52,7 +52,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Base of what stands inside frames."""
 
 
-class AgentOffer(Part):
+class AgentOffer(Part, frozen=True):
     """One agent a bridge can run; it names no path but the working directory's last part."""
 
     slug: Slug
@@ -62,7 +62,7 @@ class AgentOffer(Part):
     parallel: Annotated[int, Meta(ge=1, le=32)] = 1
 
 
-class OpenRun(Part):
+class OpenRun(Part, frozen=True):
     """A run whose `end` the hub has not acked. `lost` means its process is gone and nothing more will come."""
 
     invocation: InvocationId
@@ -71,7 +71,7 @@ class OpenRun(Part):
     last_seq: LastSeq
 
 
-class Chunk(Part):
+class Chunk(Part, frozen=True):
     """`payload` is the JSON text of one event (nexus_bridge.events); its bytes never change once spooled."""
 
     seq: Seq
@@ -79,7 +79,7 @@ class Chunk(Part):
     payload: str
 
 
-class Usage(Part):
+class Usage(Part, frozen=True):
     """Model usage of one turn, in model tokens and US dollars."""
 
     input_tokens: Annotated[int, Meta(ge=0)] = 0
@@ -88,26 +88,26 @@ class Usage(Part):
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
 
 
-class Load(Part):
+class Load(Part, frozen=True):
     running: Annotated[int, Meta(ge=0)] = 0
     sessions: Annotated[int, Meta(ge=0)] = 0
     unacked_bytes: Annotated[int, Meta(ge=0)] = 0
     memory_mib: Annotated[int, Meta(ge=0)] = 0
 
 
-class Person(Part):
+class Person(Part, frozen=True):
     id: Short
     username: Short
     name: Short = ""
 
 
-class RoomName(Part):
+class RoomName(Part, frozen=True):
     id: Short
     name: Short
     kind: Literal["channel", "private", "dm"]
 
 
-class Attachment(Part):
+class Attachment(Part, frozen=True):
     """A file the bridge may fetch at /bridge/files/<id> with the run's tools token."""
 
     id: Short
@@ -117,7 +117,7 @@ class Attachment(Part):
     sha256: Short
 
 
-class RunLimits(Part):
+class RunLimits(Part, frozen=True):
     """The bridge applies the smaller of these and its own."""
 
     wall_s: Annotated[float, Meta(gt=0)] = 3600.0
@@ -125,14 +125,14 @@ class RunLimits(Part):
     output_bytes: Annotated[int, Meta(ge=1024)] = 5 * 1024 * 1024
 
 
-class HubLimits(Part):
+class HubLimits(Part, frozen=True):
     heartbeat_s: float = HEARTBEAT_S
     peer_dead_s: float = PEER_DEAD_S
     frame_bytes: int = MAX_FRAME_BYTES
     unacked_bytes: int = 256 * 1024
 
 
-class Resume(Part):
+class Resume(Part, frozen=True):
     """Send this run's chunks again from `next_seq` on, with this fence."""
 
     invocation: InvocationId
@@ -142,7 +142,7 @@ class Resume(Part):
 # Bridge -> hub
 
 
-class Hello(Frame, tag="hello"):
+class Hello(Frame, frozen=True, tag="hello"):
     """First frame of a connection, written after everything of the old connection is settled in the journal."""
 
     versions: Annotated[list[int], Meta(min_length=1, max_length=16)]
@@ -153,21 +153,21 @@ class Hello(Frame, tag="hello"):
     capabilities: Annotated[list[Short], Meta(max_length=64)] = []
 
 
-class Accepted(Frame, tag="accepted"):
+class Accepted(Frame, frozen=True, tag="accepted"):
     """The run is in the journal, on disk; only then is anything started."""
 
     invocation: InvocationId
     fence: Fence
 
 
-class Refused(Frame, tag="refused"):
+class Refused(Frame, frozen=True, tag="refused"):
     invocation: InvocationId
     fence: Fence
     reason: Short
     message: Sentence = ""
 
 
-class Chunks(Frame, tag="chunks"):
+class Chunks(Frame, frozen=True, tag="chunks"):
     """A run of chunks with consecutive seqs."""
 
     invocation: InvocationId
@@ -175,7 +175,7 @@ class Chunks(Frame, tag="chunks"):
     chunks: Annotated[list[Chunk], Meta(min_length=1, max_length=512)]
 
 
-class End(Frame, tag="end"):
+class End(Frame, frozen=True, tag="end"):
     """Takes the next seq; `sha256` is `output_digest` over all payloads in seq order."""
 
     invocation: InvocationId
@@ -189,7 +189,7 @@ class End(Frame, tag="end"):
     usage: Usage = Usage()
 
 
-class Heartbeat(Frame, tag="heartbeat"):
+class Heartbeat(Frame, frozen=True, tag="heartbeat"):
     """Sent by the bridge every 10 s and echoed by the hub as it came."""
 
     at: float
@@ -199,7 +199,7 @@ class Heartbeat(Frame, tag="heartbeat"):
 # Hub -> bridge
 
 
-class Welcome(Frame, tag="welcome"):
+class Welcome(Frame, frozen=True, tag="welcome"):
     """Answer to `hello`. Runs that stand neither in `resume` nor in `drop` have nothing left to send."""
 
     version: int
@@ -209,7 +209,7 @@ class Welcome(Frame, tag="welcome"):
     drop: list[InvocationId] = []
 
 
-class Prompt(Frame, tag="prompt"):
+class Prompt(Frame, frozen=True, tag="prompt"):
     """An offer. May come any number of times with the same fence; the journal answers repeats."""
 
     invocation: InvocationId
@@ -224,25 +224,25 @@ class Prompt(Frame, tag="prompt"):
     limits: RunLimits = RunLimits()
 
 
-class Ack(Frame, tag="ack"):
+class Ack(Frame, frozen=True, tag="ack"):
     """Everything up to `seq` is committed on the hub's side."""
 
     invocation: InvocationId
     seq: LastSeq
 
 
-class Rewind(Frame, tag="rewind"):
+class Rewind(Frame, frozen=True, tag="rewind"):
     invocation: InvocationId
     seq: Seq
 
 
-class Cancel(Frame, tag="cancel"):
+class Cancel(Frame, frozen=True, tag="cancel"):
     invocation: InvocationId
     fence: Fence
     reason: Short = ""
 
 
-class Decision(Frame, tag="decision"):
+class Decision(Frame, frozen=True, tag="decision"):
     invocation: InvocationId
     fence: Fence
     permission: Short
@@ -251,14 +251,14 @@ class Decision(Frame, tag="decision"):
     note: Sentence = ""
 
 
-class Drop(Frame, tag="drop"):
+class Drop(Frame, frozen=True, tag="drop"):
     """Answer to a frame of a run that is over or held by another fence: kill it, forget it."""
 
     invocation: InvocationId
     reason: Short = ""
 
 
-class Bye(Frame, tag="bye"):
+class Bye(Frame, frozen=True, tag="bye"):
     reason: ByeReason
     reconnect: bool
     message: Sentence = ""
@@ -267,7 +267,7 @@ class Bye(Frame, tag="bye"):
 # Both ways
 
 
-class Error(Frame, tag="error"):
+class Error(Frame, frozen=True, tag="error"):
     """A frame was not understood. `about` is the frame's type, `code` one of ERROR_CODES."""
 
     code: Short
