@@ -123,6 +123,7 @@ def ask(room, users, agent, rng, number):
         row.save()
         working.append(room_id=room.pk, messages=[row])
     invocation = open_invocation(message=row, room=room, agent=agent, root_asker=row.user)
+    assert invocation is not None
     return invocation.pk
 
 
@@ -137,6 +138,7 @@ def report(took, cpu, options):
 
     took.sort()
     prompt = Prompt.objects.order_by("-pk").first()
+    assert prompt is not None
     row = {
         "messages": options.messages,
         "rounds": options.rounds,

@@ -9,7 +9,7 @@ import hmac
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
@@ -35,8 +35,9 @@ MAX_WAITING = 32
 CALL_TIMEOUT_S = 30.0
 
 T = TypeVar("T")
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class AddRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,7 +74,7 @@ class MemoryApi:
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="memory")
         self._waiting = 0
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         try:
@@ -92,7 +93,7 @@ class MemoryApi:
             status, body = 500, _error("failed", "The call failed.", "The log of mem0-api has the reason.")
         await _send_json(send, status, body)
 
-    async def _answer(self, scope: dict[str, Any], receive: Receive) -> tuple[int, Any]:
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, Any]:
         method, path = scope["method"], scope["path"].rstrip("/") or "/"
         if path == "/healthz":
             return await self._health()
@@ -121,7 +122,7 @@ class MemoryApi:
         is_alive = await self._in_thread(lambda store: store.is_alive())
         return (200, {"status": "ok"}) if is_alive else (503, _error("unavailable", "No database.", "Is Postgres up?"))
 
-    def _check_key(self, scope: dict[str, Any]) -> None:
+    def _check_key(self, scope: Scope) -> None:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         wanted = f"Bearer {self._key or settings.NEXUS_MEM0_KEY}".encode()
         if not hmac.compare_digest(given, wanted):
@@ -205,7 +206,7 @@ def _check_scope(scope: str) -> None:
         raise _bad("a scope is a word such as room:GENERAL")
 
 
-def _message_id(scope: dict[str, Any]) -> int:
+def _message_id(scope: Scope) -> int:
     values = parse_qs(scope["query_string"].decode("ascii", "replace")).get("msg", [])
     if len(values) != 1 or not values[0].isascii() or not values[0].isdigit() or len(values[0]) > 18:
         raise _bad("say which message: ?msg=<its number>")

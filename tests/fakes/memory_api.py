@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -12,9 +13,9 @@ class FakeMemoryApi:
     """`script` holds answers to give before behaving again: (status, body) or a callable with the handler."""
 
     def __init__(self) -> None:
-        self.memories: dict[int, dict] = {}
-        self.searches: list[dict] = []
-        self.results: list[dict] | None = None
+        self.memories: dict[int, dict[str, Any]] = {}
+        self.searches: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] | None = None
         self.calls: list[str] = []
         self.script: list[tuple[int, bytes] | Callable[[BaseHTTPRequestHandler], None]] = []
         self.hang = threading.Event()

@@ -30,6 +30,7 @@ def test_claiming_and_opening_agree(who_may_ask, asker, accepts):
         root_asker=user,
         asker_agent=_writer(agent, writer, accepts),
     )
+    assert row is not None
     # What was allowed when it was asked may not be when it is claimed.
     agent.who_may_ask = who_may_ask
     agent.save()

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from composer import budget
 
+pytestmark = pytest.mark.timeout(60)
+
 SAMPLES = {
     "english": "We decided to move the orders to Postgres because the old database could not keep up with the writes. "
     * 20,

@@ -12,7 +12,7 @@ from composer.summarizer import ExtractiveSummarizer, SummarizerError
 from gateway.models import Message
 from tests.server.people import ask, make_agent, make_bridge, make_room, make_user, say
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +163,7 @@ def test_a_message_that_arrives_late_is_not_covered_by_an_older_summary(backend,
     said = chatter(backend, bob, 10)
     lines = working.window(room_id=backend.pk, before=_last(said), limit=10)
     summary = compaction.summarize(room_id=backend.pk, lines=lines, room=100)
+    assert summary is not None
     at = said[4].ts
     late = Message.objects.create(rc_id="late", room=backend, user=bob, text="late", ts=at, rc_updated_at=at)
 

@@ -11,7 +11,7 @@ from gateway.models import Invocation, McpServer, Project, RoomMember, RoomTool,
 from gateway.room_lock import room_lock
 from tests.server.people import ask, make_agent, make_bridge, make_room, make_user, say
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
@@ -159,6 +159,7 @@ def test_a_prompt_says_that_memory_was_not_reachable(backend, bob, agent, settin
 def test_who_lost_the_row_while_composing_stores_nothing(backend, bob, agent):
     row = ask(backend, bob, agent)
     claim = invocations.claim_next(invocation_id=row.pk)
+    assert claim is not None
     drawn = composing.draw(invocation_id=row.pk)
     invocations.compose_crashed(invocation_id=row.pk, fence=claim.fence, crashes=1)
 

@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,8 @@ from composer.memory.profiles import Known
 from composer.memory.recall import Recalled
 from composer.outline import MIN_TOTAL, Gathered
 from composer.tools import Tool
+
+pytestmark = pytest.mark.timeout(60)
 
 AT = micros(datetime(2026, 11, 22, 9, 0, tzinfo=UTC))
 TEXTS = st.text(max_size=60) | st.sampled_from(
@@ -62,7 +65,14 @@ def gathered(*, window=(), text="why?", **values):
         asker=Person(7, "uid-bob", "bob"),
         writer="",
     )
-    base = {"profiles": (), "project": (), "landmarks": (), "summaries": (), "tools": (), "recalled": Recalled(())}
+    base: dict[str, Any] = {
+        "profiles": (),
+        "project": (),
+        "landmarks": (),
+        "summaries": (),
+        "tools": (),
+        "recalled": Recalled(()),
+    }
     return Gathered(asked=who, window=[*window, question], **(base | values))
 
 

@@ -3,6 +3,7 @@
 import random
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from composer import budget, prompt
 from composer.asked import Asked, Person
 from composer.memory.lines import Line, micros
 from composer.prompt import Section, Speakers, piece
+
+pytestmark = pytest.mark.timeout(60)
 
 AT = micros(datetime(2026, 11, 22, 9, 0, tzinfo=UTC))
 
@@ -29,7 +32,7 @@ def letters(seed):
 
 
 def asked(**values):
-    base = {
+    base: dict[str, Any] = {
         "invocation_id": 42,
         "thread": "",
         "hop": 0,

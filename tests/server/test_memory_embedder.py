@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from composer.memory.embedder import DIMENSIONS, EmbedderError, HashedEmbedder, HttpEmbedder, from_settings
 
+pytestmark = pytest.mark.timeout(60)
+
 hashed = HashedEmbedder()
 
 
@@ -46,7 +48,8 @@ def test_texts_about_the_same_are_nearer_than_others():
 def endpoint():
     class Handler(BaseHTTPRequestHandler):
         answer = (200, b"{}")
-        seen: list = []
+        seen: list[dict[str, object]] = []
+        url = ""
 
         def do_POST(self):
             Handler.seen.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))

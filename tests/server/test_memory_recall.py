@@ -11,7 +11,7 @@ from gateway.models import Message
 from tests.fakes.memory_api import FakeMemoryApi
 from tests.server.people import make_room, make_user, say
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ import httpx
 import pytest
 
 from composer.memory.service import MAX_WAITING, MemoryApi
-from composer.memory.store import Found, Stored, StoreUnavailableError
+from composer.memory.store import Found, NewMemory, Stored, StoreUnavailableError
 
 KEY = "k" * 40
 
 
 class FakeStore:
     def __init__(self) -> None:
-        self.added = []
-        self.searched = []
+        self.added: list[NewMemory] = []
+        self.searched: list[tuple[str, list[str], int]] = []
         self.error: Exception | None = None
         self.gate: threading.Event | None = None
 

@@ -17,7 +17,7 @@ from composer.memory.lines import moment_of
 from gateway.models import Message
 from tests.server.people import make_agent, make_room, make_user, say
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture(autouse=True)
