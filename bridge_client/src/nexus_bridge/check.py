@@ -53,7 +53,7 @@ def powers(agent: Agent) -> list[str]:
     lines.append(
         "not change: " + ("; ".join(held) or "nothing; add deny or local rules to [policy] for what must hold")
     )
-    lines.append("not touch: its command, directory and environment, which only this file sets")
+    lines.append("it can not touch: its command, directory and environment, which only this file sets")
     return lines
 
 
