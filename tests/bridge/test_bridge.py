@@ -184,7 +184,7 @@ async def test_a_killed_bridge_leaves_no_cli_behind(hub: FakeHub, bridge: Runnin
 
     assert before
     async with asyncio.timeout(10):
-        while processes_in(bridge.directory / "work"):  # noqa: ASYNC110 - the kernel tells nobody
+        while processes_in(bridge.directory / "work"):
             await asyncio.sleep(0.05)
 
 

@@ -239,7 +239,7 @@ class Bench:
 
 async def until(is_so: Callable[[], object], within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
-        while not is_so():  # noqa: ASYNC110 - what is waited for belongs to fakes that tell nobody
+        while not is_so():
             await asyncio.sleep(0.001)
 
 

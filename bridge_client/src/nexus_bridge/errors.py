@@ -13,7 +13,6 @@ BridgeError
     ├── Replaced            another bridge connected with the same bridge token
     └── SentAway            the hub said bye for good, for a reason of its own
 """
-# ruff: noqa: N818 - an exception is named for what happened; "Error" stands in the base classes
 
 import os
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ MAX_FILE_BYTES: Final = 50 * 1024 * 1024
 _PIECE_BYTES: Final = 64 * 1024
 
 
-class FileNotFetched(BridgeError):  # noqa: N818 - named for what happened
+class FileNotFetched(BridgeError):
     """An attachment did not come; the turn goes on without it and says so."""
 
 
