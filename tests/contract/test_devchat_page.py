@@ -5,12 +5,14 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
 from tests.contract.conftest import PASSWORD, Devchat, Person
+from tests.contract.npm import npm_modules
 
 # One browser for all of them: starting it takes longer than most of the tests.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
@@ -97,7 +99,7 @@ async def test_what_one_person_writes_the_other_reads(
     await write(page, "hello *Bob*")
     answer = bob.say(room, "hello Alice")
 
-    await expect(page.get_by_role("main", name="Messages").get_by_text("hello Alice")).to_be_visible()
+    await expect(page.get_by_role("region", name="Messages").get_by_text("hello Alice")).to_be_visible()
     await expect(page.locator(".body strong", has_text="Bob")).to_be_visible()
     assert [message["msg"] for message in bob.ok_get("groups.history", roomId=room)["messages"]] == [
         "hello Alice",
@@ -107,6 +109,32 @@ async def test_what_one_person_writes_the_other_reads(
     await expect(page.get_by_text("hello dear Alice")).to_be_visible()
     bob.ok_post("chat.delete", roomId=room, msgId=answer["_id"])
     await expect(page.get_by_text("hello dear Alice")).to_have_count(0)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+async def test_a_checker_finds_no_barriers_and_nothing_sticks_out(
+    browser: Browser, devchat: Devchat, alice: Person, bob: Person, room: str, viewport: ViewportSize, scheme: Any
+) -> None:
+    checker = (npm_modules("axe", {"axe-core": "4.14.1"}) / "axe-core" / "axe.min.js").read_text()
+    root = bob.say(room, "look:\n```\n" + "a long line of code " * 20 + "\n```\n> quoted @alice\n- listed")
+    bob.say(room, "in a thread", tmid=root["_id"])
+    alice.ok_post("chat.react", messageId=root["_id"], emoji="eyes")
+    page = await log_in(browser, devchat, alice, viewport=viewport)
+    await page.emulate_media(color_scheme=scheme)
+    await open_room(page, "backend")
+
+    await page.get_by_role("button", name="1 reply").click()
+    await expect(page.get_by_role("region", name="Thread").get_by_text("in a thread")).to_be_visible()
+    await page.evaluate(checker)
+    barriers = await page.evaluate(
+        "async () => (await axe.run()).violations.map((each) => [each.id, each.nodes[0].html])"
+    )
+    overhang = await page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+
+    assert barriers == []
+    assert overhang <= 0
 
 
 async def test_text_is_shown_as_text_and_never_as_markup(
@@ -167,7 +195,7 @@ async def test_reactions_threads_typing_and_files_are_usable(
     await row.get_by_role("button", name="Reply in a thread").click()
     await page.get_by_label("Reply in the thread").fill("after lunch")
     await page.get_by_label("Reply in the thread").press("Enter")
-    await expect(page.get_by_role("complementary", name="Thread").get_by_text("after lunch")).to_be_visible()
+    await expect(page.get_by_role("region", name="Thread").get_by_text("after lunch")).to_be_visible()
     await page.locator("#room-composer input[type=file]").set_input_files(tmp_path / "plan.txt")
 
     await expect(row.get_by_role("button", name="1 reply")).to_be_visible()

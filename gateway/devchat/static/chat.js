@@ -514,9 +514,10 @@ function reactions(message) {
   return Object.entries(message.reactions ?? {}).map(([shortcode, { usernames }]) => {
     const name = shortcode.replaceAll(":", "");
     const isOwn = usernames.includes(state.me.username);
-    const label = `${name.replaceAll("_", " ")}: ${usernames.join(", ")}. ${isOwn ? "Take yours away" : "Add yours"}`;
+    const shown = `${state.emoji[name] ?? shortcode} ${usernames.length}`;
+    const label = `${shown}, ${name.replaceAll("_", " ")}: ${usernames.join(", ")}. ${isOwn ? "Take yours away" : "Add yours"}`;
     const onclick = () => react(message, name, !isOwn);
-    return make("button", { type: "button", class: "reaction", "aria-pressed": String(isOwn), "aria-label": label, title: usernames.join(", "), onclick }, `${state.emoji[name] ?? shortcode} ${usernames.length}`);
+    return make("button", { type: "button", class: "reaction", "aria-pressed": String(isOwn), "aria-label": label, title: usernames.join(", "), onclick }, shown);
   });
 }
 
@@ -565,7 +566,7 @@ class Composer {
   constructor(form, { label, placeOf }) {
     Object.assign(this, { form, placeOf, editing: null, typedAt: 0, choice: 0, candidates: [] });
     this.typing = make("p", { class: "typing", "aria-live": "polite" });
-    this.text = make("textarea", { rows: 1, placeholder: label, "aria-label": label, "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": `${form.id}-names` });
+    this.text = make("textarea", { rows: 1, placeholder: label, "aria-label": label, "aria-autocomplete": "list", "aria-controls": `${form.id}-names` });
     this.names = make("ul", { id: `${form.id}-names`, role: "listbox", "aria-label": "People", hidden: true });
     this.editingText = make("span");
     this.editingBar = make("div", { class: "editing", hidden: true }, this.editingText, make("button", { type: "button", class: "quiet", onclick: () => this.stopEditing() }, "Cancel"));
@@ -706,7 +707,6 @@ class Composer {
   suggest(candidates, choice = 0) {
     Object.assign(this, { candidates, choice });
     this.names.hidden = !candidates.length;
-    this.text.setAttribute("aria-expanded", String(candidates.length > 0));
     this.names.replaceChildren(
       ...candidates.map((user, index) =>
         make("li", { id: `${this.names.id}-${index}`, role: "option", "aria-selected": String(index === choice), onmousedown: (event) => (event.preventDefault(), this.insert(user)) }, make("strong", {}, `@${user.username}`), make("span", {}, user.name ?? "")),
