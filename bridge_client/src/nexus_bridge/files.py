@@ -40,19 +40,26 @@ async def fetch_files(hub: Hub, prompt: Prompt) -> Fetched:
     if not prompt.attachments:
         return Fetched()
     directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="nexus-bridge-"))
+    try:
+        return await _fetch_into(directory, hub=hub, prompt=prompt)
+    except BaseException:  # cancelled most likely: the turn was stopped meanwhile
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+async def _fetch_into(directory: Path, *, hub: Hub, prompt: Prompt) -> Fetched:
     files: list[Path] = []
     missing: list[str] = []
-    for number, attachment in enumerate(prompt.attachments):
-        if number >= MAX_FILES:
-            missing.append(f"{len(prompt.attachments) - MAX_FILES} more files are left out; {MAX_FILES} are the most.")
-            break
-        path = directory / f"{number + 1}-{_safe_name(attachment.name)}"
+    for number, attachment in enumerate(prompt.attachments[:MAX_FILES], start=1):
+        path = directory / f"{number}-{_safe_name(attachment.name)}"
         try:
             await asyncio.to_thread(_fetch_one, hub, attachment, prompt.tools_token, path)
         except BridgeError as error:
             missing.append(f"{attachment.name} could not be fetched: {error}")
         else:
             files.append(path)
+    if (left := len(prompt.attachments) - MAX_FILES) > 0:
+        missing.append(f"{left} more files are left out; {MAX_FILES} are the most.")
     return Fetched(directory=directory, files=files, missing=missing)
 
 

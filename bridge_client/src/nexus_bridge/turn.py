@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from nexus_bridge import events, policy
 from nexus_bridge.adapters.base import Adapter
@@ -256,6 +256,15 @@ class Turn:
         self.is_paused = is_paused
         self._active_at = self._loop.time()
         self._changed.set()
+
+    async def ordered_before(self, work: "asyncio.Future[Any]") -> bool:
+        """Wait for what comes before the CLI; True when a stop came first."""
+        while not work.done() and self.order is None:
+            self._changed.clear()
+            changed = asyncio.ensure_future(self._changed.wait())
+            await asyncio.wait({work, changed}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+        return not work.done()
 
     async def watch(self) -> None:
         """Until the turn is done, stopped, or over a limit (which is a stop of its own)."""
