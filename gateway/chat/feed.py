@@ -37,12 +37,10 @@ class _Waiting:
 class Feed:
     """`run` stores; `offer` and `store` hand in. `counts` says what was skipped and why."""
 
-    def __init__(
-        self, *, database: DatabaseThread, ingest: Ingest, on_outcome: Callable[[Outcome], None] = lambda _: None
-    ) -> None:
+    def __init__(self, *, database: DatabaseThread, ingest: Ingest) -> None:
         self._database = database
         self._ingest = ingest
-        self._on_outcome = on_outcome
+        self.on_outcome: Callable[[Outcome], None] = lambda _: None
         self._live: OrderedDict[tuple[str, int], ChatMessage] = OrderedDict()
         self._others: deque[_Waiting] = deque()
         self._stored: OrderedDict[str, int] = OrderedDict()
@@ -132,7 +130,7 @@ class Feed:
         for waiting in others:
             if waiting.done is not None and not waiting.done.done():
                 waiting.done.set_result(outcome)
-        self._on_outcome(outcome)
+        self.on_outcome(outcome)
 
     async def _until_stored(self, batch: Batch) -> Outcome:
         for wait in backoff(cap_s=SLOWEST_RETRY_S):
