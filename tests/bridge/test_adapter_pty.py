@@ -17,6 +17,8 @@ from nexus_bridge.events import Done
 from nexus_bridge.rendering import LineRenderer
 from tests.bridge.turns import LiveCli, done_of, text_of
 
+pytestmark = pytest.mark.timeout(60)  # real processes, on machines that do other things as well
+
 SHELL_ECHO = [sys.executable, shell_echo.__file__]
 
 

@@ -15,6 +15,8 @@ from nexus_bridge.adapters.base import Spawn
 from nexus_bridge.process import MAX_UNWRITTEN_BYTES, Process, SpawnFailed, StdinStuck, TreeLimits
 from tests.bridge.trees import EVILCLI, NAME, eventually, evil, marked, zombies_of
 
+pytestmark = pytest.mark.timeout(60)  # dozens of processes, on machines that do other things as well
+
 ENV = {"PATH": os.environ["PATH"]}
 BOTH = pytest.mark.parametrize("transport", ["pipes", "pty"])
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")

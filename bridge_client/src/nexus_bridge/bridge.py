@@ -73,6 +73,7 @@ def make_runner(*, config: Config, client: Client, view: View, env: Mapping[str,
         ask_locally=view.ask,
         inherited=env,
         mcp_url=config.hub.mcp_url,
+        secrets=[config.token],
     )
 
 

@@ -33,6 +33,9 @@ class Cleaner(Protocol):
 
     def feed(self, text: str) -> str: ...
 
+    def finish(self) -> str:
+        """What was held back until more came, once nothing more comes."""
+
 
 class Packer:
     """`add` events, `take` what may leave now, `finish` at the end of the turn."""
@@ -42,6 +45,7 @@ class Packer:
         self._head_bytes = output_bytes - self._tail_bytes
         self._cleaner = cleaner
         self._text = cleaner()
+        self._last_text = Text(delta="")
         self._thinking = cleaner()
         self._pending: list[AnyEvent] = []
         self._open: Text | Thinking | None = None
@@ -58,6 +62,7 @@ class Packer:
         match event:
             case Text():
                 self._has_text = True
+                self._last_text = event
                 self._add_delta(event, self._text.feed(event.delta))
             case Thinking():
                 self._add_delta(event, self._thinking.feed(event.delta))
@@ -86,6 +91,8 @@ class Packer:
         done = self._done
         if done is not None and done.text and not self._has_text:  # a CLI that says its answer only once
             self.add(Text(delta=done.text))
+        if held := self._text.finish():
+            self._add_delta(self._last_text, held)
         out = self.take()
         if self.left_out_bytes:
             out += _pack(Notice(level="warning", text=f"{self.left_out_bytes} bytes of output are left out here."))
@@ -105,11 +112,15 @@ class Packer:
     def _cleaned(self, event: _OneEvent) -> _OneEvent:
         """The texts of an event that is no stream; ids stay as the CLI gave them, for its answer is matched by them."""
         texts = {
-            name: self._cleaner().feed(value)
+            name: self._clean(value)
             for name, value in msgspec.structs.asdict(event).items()
             if isinstance(value, str) and name not in NEVER_CUT
         }
         return msgspec.structs.replace(event, **texts)
+
+    def _clean(self, text: str) -> str:
+        cleaner = self._cleaner()
+        return cleaner.feed(text) + cleaner.finish()
 
     def _close_delta(self) -> None:
         """What was said in pieces becomes as few events as their size allows."""

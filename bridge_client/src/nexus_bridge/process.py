@@ -42,11 +42,11 @@ SWEEP_PAUSE_S: Final = 0.05
 GONE_WITHIN_S: Final = guard.GIVE_UP_S + 1.0
 
 
-class SpawnFailed(BridgeError):  # noqa: N818 - reads as what happened
+class SpawnFailed(BridgeError):
     """The process did not start; the text names the command and the reason."""
 
 
-class StdinStuck(BridgeError):  # noqa: N818
+class StdinStuck(BridgeError):
     """The CLI does not read what it is given and the buffer for it is full."""
 
 

@@ -5,7 +5,7 @@ One asyncio task per turn. Whatever happens in it, it ends with exactly one `end
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from nexus_bridge.adapters.base import Adapter, Profile
 from nexus_bridge.errors import BridgeError
 from nexus_bridge.events import Notice
 from nexus_bridge.files import Fetched
+from nexus_bridge.masking import masking, secrets_in
 from nexus_bridge.orders import Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Cleaner
 from nexus_bridge.pool import LiveCli, Pool, StartProcess
@@ -50,6 +51,7 @@ class Runner:
         ask_locally: AskLocally,
         inherited: Mapping[str, str],
         mcp_url: str,
+        secrets: Sequence[str] = (),
     ) -> None:
         self._agents = agents
         self._limits = limits
@@ -61,6 +63,7 @@ class Runner:
         self._ask_locally = ask_locally
         self._inherited = inherited
         self._mcp_url = mcp_url
+        self._secrets = (*secrets, *secrets_in(inherited))
         self._pool = Pool(max_live=limits.live_clis, idle_stop_s=limits.idle_stop_s)
         self._turns: dict[int, Turn] = {}
         self._clis: dict[int, LiveCli] = {}
@@ -95,12 +98,14 @@ class Runner:
         await self._pool.close()
 
     def _start(self, order: Start) -> None:
+        agent = self._agents[order.prompt.agent]
+        secrets = (*self._secrets, *secrets_in(agent.env), order.prompt.tools_token)
         turn = Turn(
             prompt=order.prompt,
-            agent=self._agents[order.prompt.agent],
+            agent=agent,
             limits=self._limits,
             listener=self._host,
-            cleaner=self._cleaner,
+            cleaner=masking(self._cleaner, secrets=secrets),
             ask_locally=self._ask_locally,
         )
         invocation = order.prompt.invocation

@@ -58,6 +58,11 @@ class TextStripper:
                 position = self._take_text(text, position, out)
         return "".join(out)
 
+    def finish(self) -> str:
+        """Nothing: what was held back is the beginning of a sequence that never ended."""
+        self._held = ""
+        return ""
+
     def _take_text(self, text: str, position: int, out: list[str]) -> int:
         """Append clean text up to the next opened string, and return where to go on."""
         opened = _first_string(text, position)

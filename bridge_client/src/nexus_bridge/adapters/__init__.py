@@ -10,7 +10,7 @@ from nexus_bridge.adapters.base import Adapter
 from nexus_bridge.errors import BridgeError
 
 
-class UnknownCliKind(BridgeError):  # noqa: N818 - reads as what happened
+class UnknownCliKind(BridgeError):
     """Nothing here speaks to a CLI of that kind; the text lists the known ones."""
 
     def __init__(self, kind: str) -> None:

@@ -46,7 +46,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-class BadOption(BridgeError):  # noqa: N818 - reads as what happened
+class BadOption(BridgeError):
     """An option of a pty agent that can't be; the text names it and what it may be."""
 
 
