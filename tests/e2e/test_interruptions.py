@@ -9,7 +9,7 @@ from tests.world.world import Bridged, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-SLOW = "[[long 10]] [[delay 4]] [[long 5]]"
+SLOW = "[[long 10]] [[delay 3]] [[long 5]]"
 
 
 @pytest.mark.parametrize(
