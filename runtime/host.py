@@ -108,11 +108,13 @@ class Host:
         self._stop = stop
         self._expected: tuple[type[Exception], ...] = (*expected, DatabaseError, InterfaceError, OSError)
         self._delays = restart_delays()
+        self._bundle: Bundle | None = None
 
     def run(self) -> None:
         try:
             while not self._stop.is_set():
                 if not self._lease.renew():
+                    self._bundle = None
                     self._stop.wait(RENEW_S)
                     continue
                 self._run_once()
@@ -123,12 +125,15 @@ class Host:
         """One life of the bridge, and the wait before its next one."""
         started_at = time.monotonic()
         try:
-            bundle = self._prepare()
+            self._bundle = self._bundle or self._prepare()
         except self._expected as error:
             logger.warning("host's bridge not prepared", extra={"error": str(error)})
         else:
-            code = self._supervise(bundle)
+            code = self._supervise(self._bundle)
             logger.info("host's bridge ended", extra={"code": code})
+            if code == os.EX_NOPERM or not self._lease.is_held:
+                # The hub refuses its token, or somebody else may have made a new one meanwhile.
+                self._bundle = None
         if time.monotonic() > started_at + STEADY_S:
             self._delays = restart_delays()
         if self._lease.is_held:
