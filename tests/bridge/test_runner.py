@@ -446,6 +446,26 @@ async def test_files_come_with_the_turn_and_missing_ones_are_told(bench: Bench, 
     assert not directory.exists()
 
 
+async def test_a_turn_that_is_stopped_does_not_wait_for_its_files(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = asyncio.Event()
+
+    async def fetch_for_ever(prompt: object) -> Fetched:
+        await never.wait()
+        return Fetched()
+
+    monkeypatch.setattr(bench, "_fetch", fetch_for_ever)
+    bench.make()
+    bench.start()
+    bench.runner.obey(Stop(invocation=7, outcome="cancelled", reason="!stop"))
+
+    ending = await bench.ended()
+
+    assert ending.outcome == "cancelled"
+    assert bench.processes == []
+
+
 # Limits
 
 

@@ -121,12 +121,15 @@ class Runner:
 
     async def _run(self, turn: Turn, *, cli_session: str | None) -> None:
         invocation = turn.prompt.invocation
-        fetched = Fetched()
+        fetching = asyncio.ensure_future(self._fetch_files(turn.prompt))
         try:
-            fetched = await self._fetch_files(turn.prompt)
-            turn.files = fetched.files
-            turn.take([Notice(level="warning", text=sentence) for sentence in fetched.missing])
-            await self._play(turn, cli_session=cli_session)
+            if await turn.ordered_before(fetching):
+                self._end(turn, turn.ending(exit_code=None))
+            else:
+                fetched = fetching.result()
+                turn.files = fetched.files
+                turn.take([Notice(level="warning", text=sentence) for sentence in fetched.missing])
+                await self._play(turn, cli_session=cli_session)
         except BridgeError as error:
             self._end(turn, Ending(outcome="failed", reason="spawn_failed", message=str(error)[:2_000]))
         except Exception:
@@ -134,7 +137,7 @@ class Runner:
             logger.exception("turn broke", extra={"invocation": invocation})
             self._end(turn, Ending(outcome="failed", reason="bridge_error", message="The bridge made a mistake."))
         finally:
-            fetched.remove()
+            await _remove_files(fetching)
             await self._let_go(turn)
             del self._turns[invocation]
             self._host.freed(invocation)
@@ -201,3 +204,10 @@ class Runner:
         else:
             await cli.settle()
             self._pool.put(key, cli)
+
+
+async def _remove_files(fetching: "asyncio.Future[Fetched]") -> None:
+    fetching.cancel()
+    (fetched,) = await asyncio.gather(fetching, return_exceptions=True)
+    if isinstance(fetched, Fetched):
+        fetched.remove()
