@@ -33,6 +33,7 @@ class Asked:
     project: tuple[int, str] | None
     asker: Person
     writer: str
+    is_gone: bool = False
 
     @property
     def before(self) -> Moment:
@@ -47,7 +48,7 @@ def read(*, invocation_id: int) -> Asked:
     ((found),) = sql.rows(
         "SELECT i.thread, i.hop, m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), m.ts, m.rc_updated_at,"
         " m.text, g.slug, g.persona, g.prompt_budget, r.id, r.rid, r.kind, r.name, p.id, p.slug,"
-        " u.id, u.rocketchat_id, u.username, coalesce(w.slug, '')"
+        " u.id, u.rocketchat_id, u.username, coalesce(w.slug, ''), m.deleted_at IS NOT NULL"
         " FROM invocations i JOIN messages m ON m.id = i.message_id JOIN agents g ON g.id = i.agent_id"
         " JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
         " LEFT JOIN projects p ON p.id = r.project_id LEFT JOIN agents w ON w.id = i.asker_agent_id WHERE i.id = %s",
@@ -74,4 +75,5 @@ def read(*, invocation_id: int) -> Asked:
         project=(project_id, project) if project_id is not None else None,
         asker=asker,
         writer=writer,
+        is_gone=people[4],
     )

@@ -5,8 +5,10 @@ deletes one of them takes the summary away (a trigger), so that the next prompt 
 """
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -27,6 +29,10 @@ STRETCH = 150
 STRETCH_TOKENS = 320
 MAX_STRETCHES = 20
 """What one idle round may summarise of a room; the next goes on."""
+
+IDLE = timedelta(minutes=10)
+COMPACT_EVERY_S = 60.0
+_compacted_at = float("-inf")
 
 MAX_LANDMARKS = 60
 MAX_SUMMARIES = 8
@@ -145,6 +151,28 @@ def _embedding(text: str) -> tuple[list[float] | None, str]:
         return None, ""
 
 
+def compact_now_and_then(*, clock: Callable[[], float] = time.monotonic) -> int:
+    """`compact_idle`, at most once in `COMPACT_EVERY_S` per process."""
+    global _compacted_at
+    if clock() - _compacted_at < COMPACT_EVERY_S:
+        return 0
+    _compacted_at = clock()
+    return compact_idle()
+
+
+def compact_idle() -> int:
+    """Summarise one room that has been idle and has long talk without a summary. Returns how many were made."""
+    rows = sql.rows(
+        "SELECT r.id FROM rooms r WHERE (SELECT max(m.ts) FROM messages m WHERE m.room_id = r.id) < now() - %s"
+        " AND (SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.room_id = r.id AND m.ts > coalesce("
+        "  (SELECT max(l.ts) FROM summaries s JOIN messages l ON l.id = s.last_message_id"
+        "   WHERE s.room_id = r.id AND s.thread = ''), '-infinity') AND m.deleted_at IS NULL AND m.system_type = ''"
+        "  AND m.text <> '' LIMIT %s) AS w) = %s LIMIT 1",
+        [IDLE, _wanted(), _wanted()],
+    )
+    return compact_room(room_id=rows[0][0]) if rows else 0
+
+
 def compact_room(*, room_id: int) -> int:
     """Summarise, oldest first, what an idle room's window has passed and no summary covers. Returns how many were made."""
     made = 0
@@ -160,9 +188,14 @@ def _passed_by(*, room_id: int) -> list[Line]:
     """The next unsummarised stretch, if the window has left it behind."""
     last = next(iter(summaries(room_id=room_id)), None)
     since = last.last if last is not None else Moment(0, 0)
-    wanted = STRETCH + settings.NEXUS_WORKING_MEMORY
+    wanted = _wanted()
     lines = select(
         f"m.room_id = %s AND (m.ts, m.id) > (%s, %s) AND {SPOKEN} ORDER BY m.ts, m.id LIMIT %s",
         [room_id, since.at, since.id, wanted],
     )
     return lines[:STRETCH] if len(lines) == wanted else []
+
+
+def _wanted() -> int:
+    """A stretch and the window that must be left after it."""
+    return STRETCH + settings.NEXUS_WORKING_MEMORY

@@ -47,19 +47,16 @@ def compose(*, invocation_id: int, use_room_lock: bool = True) -> int | None:
         if not is_held:
             return None
         composed_id = _claim_and_compose(invocation_id=invocation_id)
-    if composed_id is not None and _has_queued(room_id):
-        follower = invocations.next_in_room(room_id=room_id)
-        pipeline.start(invocation_ids=[] if follower is None else [follower])
+    follower = invocations.next_in_room(room_id=room_id)
+    # A row that this worker has just failed to claim is left to whoever stands in its way, and to the sweep.
+    if follower is not None and (composed_id is not None or follower != invocation_id):
+        pipeline.start(invocation_ids=[follower])
     return composed_id
 
 
 def _room_of(invocation_id: int) -> int | None:
     rows = sql.rows("SELECT room_id FROM invocations WHERE id = %s", [invocation_id])
     return rows[0][0] if rows else None
-
-
-def _has_queued(room_id: int) -> bool:
-    return bool(sql.rows("SELECT 1 FROM invocations WHERE room_id = %s AND state = 'queued' LIMIT 1", [room_id]))
 
 
 def _claim_and_compose(*, invocation_id: int) -> int | None:
@@ -80,6 +77,8 @@ def _claim_and_compose(*, invocation_id: int) -> int | None:
 def draw(*, invocation_id: int) -> Drawn:
     """The prompt of this row, from what is true now. Writes nothing but, when the talk is long, a summary."""
     who = asked.read(invocation_id=invocation_id)
+    if who.is_gone:
+        raise ComposeError("its question was deleted")
     talk_scope = scopes.of_talk(room_id=who.room_id, rid=who.rid, kind=who.kind)
     pending = recall.start(query=who.text, scope=talk_scope)
     window = _talk(who)

@@ -15,11 +15,8 @@ def compose(*, invocation_id: int, **_: Any) -> int | None:
     return composing.compose(invocation_id=invocation_id)
 
 
-@shared_task(name="composer.remember", time_limit=60, soft_time_limit=45)
+@shared_task(name="composer.remember", queue="memory", time_limit=60, soft_time_limit=45)
 def remember(**_: Any) -> None:
+    """Memory first; then, now and then, the summary of a room that has gone quiet."""
     remembering.remember()
-
-
-@shared_task(name="composer.compact", time_limit=60, soft_time_limit=45)
-def compact(*, room_id: int, **_: Any) -> None:
-    compaction.compact_room(room_id=room_id)
+    compaction.compact_now_and_then()

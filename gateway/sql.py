@@ -27,6 +27,7 @@ def execute(statement: LiteralString, parameters: Sequence[Any]) -> int:
 
 @contextmanager
 def _cursor() -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
     raw: psycopg.Connection[tuple[Any, ...]] = connection.connection
     with connection.wrap_database_errors:

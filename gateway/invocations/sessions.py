@@ -22,6 +22,9 @@ from gateway.invocations.table import AT_BRIDGE, State
 from gateway.models import Agent, Bridge, Invocation
 from nexus_bridge.protocol import AgentOffer, Load, OpenRun
 
+UNPARK_LIMIT: Final = 100
+"""Waiting rows that one `hello` queues per agent; the gateway's next round takes the rest."""
+
 LETTING_GO_S: Final = 3
 """How long a bridge whose socket has closed still counts as there: most come back at once."""
 
@@ -114,8 +117,8 @@ def greet(*, greeting: Greeting) -> Reception:
 def wake_bridge(*, bridge_id: int) -> None:
     """The bridge is there: rows that waited for it queue again, and what can go now goes."""
     for agent_id in transitions.agents_of(bridge_id=bridge_id):
-        waiting = Invocation.objects.filter(agent_id=agent_id, state=State.WAITING).order_by("pk")
-        for pk in list(waiting.values_list("pk", flat=True)):
+        waiting = Invocation.objects.filter(agent_id=agent_id, state=State.WAITING).order_by("message__ts", "pk")
+        for pk in list(waiting.values_list("pk", flat=True)[:UNPARK_LIMIT]):
             transitions.unpark(invocation_id=pk)
         transitions.wake(agent_id=agent_id)
 

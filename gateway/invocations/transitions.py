@@ -252,8 +252,20 @@ def next_claimable(*, agent_id: int | None = None, serial_room_id: int | None = 
 
 
 def next_in_room(*, room_id: int) -> int | None:
-    """The room's next claimable row, for the worker that lets the room lock go."""
-    return claimable().filter(room_id=room_id).order_by("message__ts", "pk").values_list("pk", flat=True).first()
+    """The room's first row that could be claimed now, for the worker that lets the room lock go."""
+    rows = sql.rows(
+        "SELECT i.id FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"
+        " JOIN messages q ON q.id = i.message_id WHERE i.room_id = %s AND i.state = 'queued'"
+        " AND (SELECT count(*) FROM invocations l WHERE l.agent_id = i.agent_id"
+        "  AND l.state IN ('composing', 'composed', 'offered', 'running')) < a.parallel"
+        " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
+        "  AND l.state IN ('composing', 'composed', 'offered', 'running'))"
+        " AND (NOT r.is_serial OR NOT EXISTS (SELECT 1 FROM invocations l WHERE l.serial_room_id = i.room_id"
+        "  AND l.state IN ('composing', 'composed', 'offered', 'running')))"
+        " ORDER BY q.ts, i.id LIMIT 1",
+        [room_id],
+    )
+    return rows[0][0] if rows else None
 
 
 def claimable() -> QuerySet[Invocation]:

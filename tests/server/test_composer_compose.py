@@ -2,12 +2,13 @@
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
 from composer import compose as composing
 from composer.memory import recall, working
 from composer.models import Fact, Landmark, Prompt
-from gateway import invocations
-from gateway.models import Invocation, McpServer, Project, RoomMember, RoomTool, State
+from gateway import invocations, pipeline
+from gateway.models import Invocation, McpServer, Message, Notice, Project, RoomMember, RoomTool, State
 from gateway.room_lock import room_lock
 from tests.server.people import ask, make_agent, make_bridge, make_room, make_user, say
 
@@ -190,6 +191,44 @@ def test_a_taken_room_lock_leaves_the_row_to_its_holder(backend, bob, agent):
     assert outcome is None
     assert Invocation.objects.get(pk=row.pk).state == State.QUEUED
     assert composing.compose(invocation_id=row.pk, use_room_lock=False) == row.pk
+
+
+def test_whoever_lets_the_room_lock_go_starts_the_next_row_of_the_room(backend, bob, agent, monkeypatch):
+    other = make_agent("other", bridge=make_bridge())
+    first, second = ask(backend, bob, agent), ask(backend, bob, other)
+    started = []
+    monkeypatch.setattr(pipeline, "start", lambda *, invocation_ids: started.extend(invocation_ids))
+
+    composing.compose(invocation_id=first.pk)
+    composing.compose(invocation_id=second.pk)
+
+    assert started == [second.pk]
+
+
+def test_a_row_that_must_wait_does_not_keep_the_others_of_its_room(backend, bob, agent, monkeypatch):
+    away = make_agent("away", bridge=make_bridge(is_online=False))
+    first, second = ask(backend, bob, away), ask(backend, bob, agent)
+    third = ask(backend, bob, agent)
+    started = []
+    monkeypatch.setattr(pipeline, "start", lambda *, invocation_ids: started.extend(invocation_ids))
+
+    assert composing.compose(invocation_id=first.pk) is None
+    composing.compose(invocation_id=second.pk)
+    # The agent's one lane is taken: its next row is nobody's to start.
+    assert composing.compose(invocation_id=third.pk) is None
+
+    assert started == [second.pk]
+
+
+def test_a_question_that_was_deleted_meanwhile_fails_with_a_sentence(backend, bob, agent):
+    row = ask(backend, bob, agent)
+    Message.objects.filter(pk=row.message_id).update(text="", deleted_at=timezone.now())
+
+    assert composing.compose(invocation_id=row.pk) is None
+
+    row.refresh_from_db()
+    assert (row.state, row.reason) == (State.FAILED, "compose_failed")
+    assert "question was deleted" in Notice.objects.get(invocation=row, kind="ended").text
 
 
 def test_a_direct_chat_knows_the_askers_projects_and_no_room_facts(alice, bob, agent):

@@ -77,7 +77,7 @@ class Team:
         readable = self.members(room) | {asker.pk}
         if room.kind == "dm":
             readable = {asker.pk}
-            his = set(Project.objects.filter(rooms__members__user=asker).values_list("pk", flat=True))
+            his: set[int | None] = set(Project.objects.filter(rooms__members__user=asker).values_list("pk", flat=True))
         else:
             his = {room.project_id}
         words |= {f"PROFILE{user.pk}." for user in self.users if user.pk not in readable}
