@@ -13,12 +13,13 @@ HEARTBEATS_PER_S: Final = 5
 MAX_UNSENT_BYTES: Final = 24 * 1024 * 1024
 """Room for a few of the largest prompts. A peer that reads nothing is closed as slow beyond it."""
 
+# Of the range for applications only: autobahn sends no other code than these and 1000.
 CLOSE_CODES: Final[dict[ByeReason, int]] = {
     "replaced": 4409,
     "revoked": 4403,
     "slow": 4008,
     "upgrade_required": 4426,
-    "shutting_down": 1012,
+    "shutting_down": 4012,
     "protocol_error": 4400,
     "silent": 4408,
 }

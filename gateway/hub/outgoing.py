@@ -15,7 +15,7 @@ from gateway.models import Approval, File, Invocation, State, ToolToken
 from nexus_bridge import protocol
 
 ROUND_LIMIT: Final = 500
-DECISION_KNOWN_S: Final = 120
+DECISION_KNOWN_S: Final = 900
 """A decision older than this was sent, or its run has long gone on without it."""
 
 TOOLS_TOKEN_EXTRA_S: Final = 3600
