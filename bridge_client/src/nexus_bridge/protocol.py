@@ -337,7 +337,7 @@ def agreed_version(*, offered: Iterable[int]) -> int | None:
 def _decode(decoder: "msgspec.json.Decoder[Decoded]", text: str | bytes) -> Decoded:
     try:
         return decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _bad_frame(text=text, error=error) from error
 
 
@@ -347,7 +347,7 @@ def _bad_frame(*, text: str | bytes, error: Exception) -> BadFrame:
         kind = msgspec.json.decode(head["type"], type=str)
     except KeyError:
         return BadFrame(code="bad_field", about="", message="bad_field: `type` is missing")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return BadFrame(code="bad_json", about="", message="a frame is one JSON object with a `type`")
     if "Invalid value" in str(error) and str(error).endswith("`$.type`"):
         return BadFrame(code="unknown_type", about=kind, message=f"unknown_type: {kind[:100]}")
