@@ -33,7 +33,11 @@ OPEN_S: Final = 15.0
 CLOSE_S: Final = 2.0
 CLOCK_OFF_S: Final = 300.0
 KILL_S: Final = 15.0
-FIRST_DELAY_S: Final = 1.0
+LEAST_DELAY_S: Final = 1.0
+FIRST_DELAY_S: Final = 1.5
+DELAY_GROWTH: Final = 1.6
+"""Gentle: a hub that restarts is back after a few seconds, and a second is long for who waits for an answer."""
+
 LAST_DELAY_S: Final = 30.0
 
 
@@ -63,11 +67,11 @@ class Watcher(Protocol):
 
 
 def reconnect_delays(rng: Callable[[], float] = random.random) -> Iterator[float]:
-    """Seconds to wait before each attempt: 1 to 2, then 2 to 4, up to 15 to 30; random, so that bridges spread out."""
-    delay = FIRST_DELAY_S * 2
+    """Seconds to wait before each attempt, from about 1 up to 30; random, so that a hub's bridges spread out."""
+    longest = FIRST_DELAY_S
     while True:
-        yield delay * (0.5 + 0.5 * rng())
-        delay = min(LAST_DELAY_S, delay * 2)
+        yield max(LEAST_DELAY_S, longest * (0.5 + 0.5 * rng()))
+        longest = min(LAST_DELAY_S, longest * DELAY_GROWTH)
 
 
 class Client:
