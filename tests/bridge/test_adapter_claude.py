@@ -17,6 +17,7 @@ from nexus_bridge import events
 from nexus_bridge.adapters.base import Profile, Turn
 from nexus_bridge.adapters.claude import ClaudeAdapter, break_syntax
 from nexus_bridge.adapters.claude_tools import detail_of, title_of
+from nexus_bridge.adapters.lines import Frame
 from nexus_bridge.events import Done, Notice, Permission, Session, Text, Thinking, ToolCall, ToolResult, Usage
 from tests.bridge.recordings import play, recordings, rows
 
@@ -86,10 +87,11 @@ def test_every_byte_alone_gives_the_same_events():
 # What it is given
 
 
-def frame_of(data: bytes) -> dict:
+def frame_of(data: bytes) -> Frame:
     assert data.endswith(b"\n")
     assert data.count(b"\n") == 1
-    return json.loads(data)
+    frame: Frame = json.loads(data)
+    return frame
 
 
 def test_a_turn_is_one_user_frame():
@@ -250,11 +252,11 @@ def test_of_the_environment_only_its_own_names_come_through():
 # Turns that go wrong
 
 
-def feed(claude: ClaudeAdapter, *frames: dict) -> list[events.AnyEvent]:
+def feed(claude: ClaudeAdapter, *frames: Frame) -> list[events.AnyEvent]:
     return claude.feed(b"".join(msgspec.json.encode(frame) + b"\n" for frame in frames))
 
 
-def asked_about(given: dict) -> ClaudeAdapter:
+def asked_about(given: Frame) -> ClaudeAdapter:
     claude = adapter()
     claude.turn(Turn(text="x"))
     request = {"subtype": "can_use_tool", "tool_name": "Bash", "input": given, "tool_use_id": "t1"}
@@ -263,12 +265,12 @@ def asked_about(given: dict) -> ClaudeAdapter:
     return claude
 
 
-def result_of(tool: str, **options) -> dict:
+def result_of(tool: str, **options) -> Frame:
     block = {"type": "tool_result", "tool_use_id": tool, "content": "out", **options}
     return {"type": "user", "message": {"role": "user", "content": [block]}}
 
 
-def result(**options) -> dict:
+def result(**options) -> Frame:
     return {
         "type": "result",
         "subtype": "success",
@@ -515,7 +517,9 @@ def test_a_line_of_ten_megabytes_is_read():
         for event in claude.feed((line + b"\n")[start : start + 65536])
     ]
 
-    assert len(said[0].output) == 10_000_000
+    (told,) = said
+    assert isinstance(told, ToolResult)
+    assert len(told.output) == 10_000_000
 
 
 def test_a_line_without_end_is_thrown_away_and_the_next_one_read():

@@ -13,7 +13,7 @@ import pytest
 
 from nexus_bridge.adapters.base import Spawn
 from nexus_bridge.process import MAX_UNWRITTEN_BYTES, Process, SpawnFailed, StdinStuck, TreeLimits
-from tests.bridge.trees import EVILCLI, NAME, eventually, evil, marked, zombies_of
+from tests.bridge.trees import EVILCLI, NAME, Transport, eventually, evil, marked, zombies_of
 
 pytestmark = pytest.mark.timeout(60)  # dozens of processes, on machines that do other things as well
 
@@ -41,7 +41,7 @@ async def start():
         await process.kill()
 
 
-def shell(script: str, *, transport: str = "pipes", **options) -> Spawn:
+def shell(script: str, *, transport: Transport = "pipes", **options) -> Spawn:
     return Spawn(argv=["/bin/sh", "-c", script], env=ENV, cwd=Path("/"), transport=transport, **options)
 
 

@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from nexus_bridge.adapters.base import Spawn
 
 EVILCLI = Path(__file__).parents[1] / "fakes" / "evilcli.py"
 NAME = "EVIL_MARK"
+
+Transport = Literal["pipes", "pty"]
 
 
 def marked(mark: str) -> list[int]:
@@ -35,7 +38,7 @@ def zombies_of(parent: int) -> Iterator[int]:
                     yield int(entry.name)
 
 
-def evil(*switches: str, mark: str, transport: str = "pipes", cwd: Path = Path("/")) -> Spawn:
+def evil(*switches: str, mark: str, transport: Transport = "pipes", cwd: Path = Path("/")) -> Spawn:
     env = {"PATH": os.environ["PATH"], NAME: mark}
     return Spawn(argv=[sys.executable, "-I", "-S", str(EVILCLI), *switches], env=env, cwd=cwd, transport=transport)
 
