@@ -4,6 +4,7 @@ Runs under daphne (default) and under uvicorn with `--ws websockets-sansio --ws-
 """
 
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,13 +18,15 @@ _django = get_asgi_application()
 # Only now, for these need Django's models.
 from django.urls import re_path  # noqa: E402
 
-from gateway.hub import daphne  # noqa: E402
 from gateway.routing import hot_paths, websocket_urlpatterns  # noqa: E402
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-daphne.install()
+if "daphne.server" in sys.modules:  # it runs us; another server need not pay for it
+    from gateway.hub import daphne
+
+    daphne.install()
 
 
 async def _http(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -1,11 +1,13 @@
-"""What daphne lacks for bridges: a limit for incoming frames, and an HTTP answer to a handshake that is refused.
+"""What daphne lacks for bridges: a limit for incoming frames, an HTTP answer to a refused handshake, a clean stop.
 
 Imported by nexus_project/asgi.py, which daphne loads before it builds its WebSocket factory.
 """
 
+import asyncio
 from typing import Any, Final
 
 from autobahn.websocket.types import ConnectionDeny
+from daphne.server import Server
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
 from nexus_bridge.protocol import MAX_FRAME_BYTES
@@ -19,7 +21,7 @@ _REASONS: Final = {
 
 
 class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
-    """daphne's, with both."""
+    """daphne's, with the first two."""
 
     _refusal_status = 403
 
@@ -57,3 +59,16 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
 
 def install() -> None:
     WebSocketFactory.protocol = Protocol
+    Server.kill_all_applications = _kill_all_applications
+
+
+_kill = Server.kill_all_applications
+
+
+def _kill_all_applications(server: Any) -> Any:
+    """daphne's own stumbles over an idle HTTP connection, and then no bridge hears that the gateway stops."""
+    over = asyncio.get_event_loop().create_future()
+    over.set_result(None)
+    for details in server.connections.values():
+        details.setdefault("application_instance", over)
+    return _kill(server)

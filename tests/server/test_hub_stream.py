@@ -1,12 +1,16 @@
 """Does a prompt reach the bridge, and does its output arrive once, in order, and to the last byte?"""
 
+import asyncio
+
+import httpx
 import pytest
 from asgiref.sync import sync_to_async
+from websockets.exceptions import InvalidStatus
 
 from gateway.models import Notice, State
 from nexus_bridge.protocol import output_digest
 from runtime.models import Chunk
-from tests.server.gateway_process import raw_bridge, running_gateway
+from tests.server.gateway_process import raw_bridge, raw_socket, running_gateway
 from tests.server.hub_world import World, chunk, offered, text, until_state
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.timeout(60)]
@@ -44,3 +48,30 @@ async def test_a_prompt_is_answered_and_every_chunk_is_stored(gateway, world):
     assert prompt["asker"]["username"] == "bob"
     assert prompt["tools_token"].startswith("nxt_")
     assert not await sync_to_async(Notice.objects.filter(kind="ended").exists)()
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_a_gateway_that_stops_says_so(world, tmp_path, server):
+    with running_gateway(tmp_path, server=server) as gateway:
+        async with (
+            httpx.AsyncClient(base_url=gateway.url) as browser,  # keeps its connection, as browsers do
+            raw_bridge(gateway, world.token, world.agent) as bridge,
+        ):
+            await browser.get("/healthz")
+            await asyncio.sleep(1.5)  # daphne looks once a second
+            gateway.process.terminate()
+
+            assert await bridge.close_code() in (4012, 1012)
+    assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_the_other_server_refuses_in_the_same_way(world, tmp_path):
+    with running_gateway(tmp_path, server="uvicorn") as gateway:
+        for token, options, status in (("nxb_wrong", {}, 401), (world.token, {"origin": "https://evil.example"}, 403)):
+            with pytest.raises(InvalidStatus) as refused:
+                async with raw_socket(gateway, token, **options):
+                    pass
+            assert refused.value.response.status_code == status
+        async with raw_bridge(gateway, world.token, world.agent) as bridge:
+            await bridge.socket.send("x" * 70_000)
+            assert await bridge.close_code() == 1009
