@@ -17,6 +17,7 @@ from typing import Any
 
 import django
 
+from benchmarks import npm
 from benchmarks.figures import Figure, median
 from benchmarks.peers import cpu_seconds, pss_mib
 from docker.ports import free_ports
@@ -30,7 +31,7 @@ SECONDS = 3.0
 ROUNDS = 3
 IDLE = 5_000
 CHECKOUT = Path(__file__).resolve().parent.parent
-PEER = CHECKOUT.parent / "shared" / "bench" / "hub"
+PEER = npm.SHARED / "hub"
 
 
 def measure() -> Iterator[Figure]:
@@ -216,13 +217,21 @@ def offer_when_online() -> None:
 
 def bun_rate() -> float | None:
     """Chunks per second through the bare relay, with the same pairs and window; None without Bun."""
-    bun = shutil.which("bun") or os.environ.get("BENCH_BUN")
-    if bun is None or not PEER.is_dir():
+    bun = npm.bun()
+    if bun is None:
         return None
     [port] = free_ports(1)
-    server = subprocess.Popen([bun, str(PEER / "hub_bun.cjs")], env={**os.environ, "PORT": str(port)})
+    server = subprocess.Popen([str(bun), str(PEER / "hub_bun.cjs")], env={**os.environ, "PORT": str(port)})
     try:
-        argv = [bun, str(PEER / "load.cjs"), "sat", f"ws://127.0.0.1:{port}", str(PAIRS), str(WINDOW), str(SECONDS)]
+        argv = [
+            str(bun),
+            str(PEER / "load.cjs"),
+            "sat",
+            f"ws://127.0.0.1:{port}",
+            str(PAIRS),
+            str(WINDOW),
+            str(SECONDS),
+        ]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         last = json.loads(done.stdout.strip().splitlines()[-1])
         return float(last["rate"]) if "rate" in last else None

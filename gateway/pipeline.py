@@ -17,7 +17,7 @@ REMEMBER_TASK = "composer.remember"
 def start(*, invocation_ids: Iterable[int]) -> None:
     """After commit: ask a worker to claim and compose, then to run what was claimed."""
     for invocation_id in invocation_ids:
-        nudges.publish(act=partial(_publish_chain, invocation_id=invocation_id))
+        nudges.publish(act=partial(publish_chain, invocation_id=invocation_id))
 
 
 def run(*, invocation_id: int) -> None:
@@ -30,7 +30,8 @@ def remember() -> None:
     nudges.publish(act=lambda producer: _publish_one(producer, REMEMBER_TASK, (), "memory"))
 
 
-def _publish_chain(producer: Producer, invocation_id: int) -> None:
+def publish_chain(producer: Producer, invocation_id: int) -> None:
+    """Publish now, on this producer."""
     compose = Signature(
         COMPOSE_TASK,
         kwargs={"invocation_id": invocation_id},

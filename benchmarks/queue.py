@@ -1,0 +1,136 @@
+"""A1: enqueue → compose → run with empty bodies through Nexus's own Celery settings, beside BullMQ on Bun.
+
+The two tasks do nothing but the last one's mark in Redis; the chain is published as gateway/pipeline.py publishes it.
+Peer and Nexus run in turn on the same Valkey, three rounds, medians.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from benchmarks import npm
+from benchmarks.figures import Figure, median, percentile
+
+IDS = ("A1",)
+ROUNDS = 3
+WARM_UP, TURNS = 50, 300
+DONE = "bench:done"
+
+
+def measure() -> Iterator[Figure]:
+    from tests.services import start_services
+
+    stop = start_services()
+    try:
+        peer: list[float] = []
+        ours: list[float] = []
+        for _ in range(ROUNDS):
+            if (one := bullmq_p50_ms()) is not None:
+                peer.append(one)
+            ours.append(celery_p50_ms())
+    finally:
+        stop()
+    yield _figure(ours=median(ours), peer=median(peer) if peer else None)
+
+
+def _figure(*, ours: float, peer: float | None) -> Figure:
+    what = "enqueue to second task done, empty bodies, p50"
+    if peer is None:
+        return Figure(id="A1", what=what, value=f"{ours:.2f} ms", goal="2.7x of BullMQ", note="npm's bun is not here")
+    return Figure(
+        id="A1",
+        what=what,
+        value=f"{ours:.2f} ms = {ours / peer:.2f}x of {peer:.2f} ms",
+        goal="2.7x of BullMQ on Bun",
+        is_met=ours <= 2.7 * peer,
+    )
+
+
+def celery_p50_ms() -> float:
+    """Milliseconds from just before publishing to the second task's body."""
+    with _workers():
+        import django
+
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus_project.settings")
+        django.setup()
+        from kombu import Connection, Producer
+
+        from gateway import pipeline
+        from nexus_project import celery_app
+
+        marks = redis.Redis.from_url(f"{os.environ['NEXUS_REDIS_URL']}/3")
+        waits = []
+        with Connection(
+            celery_app.conf.broker_url, transport_options=celery_app.conf.broker_transport_options
+        ) as link:
+            producer = Producer(link)
+            for number in range(WARM_UP + TURNS):
+                started_at = time.time()
+                pipeline.publish_chain(producer, invocation_id=number)
+                mark = marks.blpop([DONE], timeout=30)
+                if mark is None:
+                    raise TimeoutError("the workers did not answer")
+                if number >= WARM_UP:
+                    waits.append(float(mark[1]) - started_at)
+    return percentile(waits, 0.5) * 1000
+
+
+@contextmanager
+def _workers() -> Iterator[None]:
+    """The composer's and runtime's workers as docker/programs.py starts them, with the tasks of benchmarks/queue_tasks.py."""
+    common = ["-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    pools = {"compose": ["-c", "2"], "run": ["-P", "solo"]}
+    workers = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                "benchmarks.queue_tasks",
+                "worker",
+                "-Q",
+                queue,
+                "-n",
+                f"{queue}@bench",
+                *pool,
+                *common,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for queue, pool in pools.items()
+    ]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in workers:
+            worker.wait(30)
+
+
+def bullmq_p50_ms() -> float | None:
+    """The usual design's figure from the same run; None without Bun."""
+    bun = npm.bun()
+    if bun is None:
+        return None
+    script = npm.SHARED / "queue" / "bullmq.cjs"
+    env = {**os.environ, "BENCH_REDIS": f"{os.environ['NEXUS_REDIS_URL']}/4", "NODE_PATH": str(npm.modules())}
+    argv = [str(bun), str(script)]
+    roles = [subprocess.Popen([*argv, role, "50"], env=env) for role in ("composer", "runtime")]
+    try:
+        done = subprocess.run([*argv, "producer"], env=env, capture_output=True, text=True, timeout=120, check=False)
+        lines = done.stdout.strip().splitlines()
+        return float(json.loads(lines[-1])["lat_p50"]) if lines else None
+    finally:
+        for role in roles:
+            role.kill()
+            role.wait(10)
