@@ -57,6 +57,7 @@ class Account:
         self.until = until
         self.rooms: dict[str, ChatSubscription] = {}
         self.watched: set[str] = set()
+        self.looked_for: set[str] = set()
         self.ready_ms = 0
         self.rooms_changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None

@@ -73,6 +73,7 @@ class Rooms:
                 account.ready_ms = int(time.time() * 1000)
                 account.watched.clear()
                 account.rooms = {}
+                account.looked_for.clear()
                 account.rooms_changed.set()
             case Membership():
                 self._membership(account, event)
@@ -89,8 +90,9 @@ class Rooms:
         if not event.is_member or event.kind == "l":
             self._feed.counts["not_our_room"] += 1
             return
-        if rid not in account.rooms:
-            # Its rows come first; then catch-up reads this message.
+        if rid not in account.rooms and rid not in account.looked_for:
+            # Its rows come first; then catch-up reads this message. Once: the chat may never list it.
+            account.looked_for.add(rid)
             account.rooms_changed.set()
         if not self._feed.offer(event.message):
             self.catch_up.request(rid)
@@ -99,6 +101,7 @@ class Rooms:
         known = account.rooms.get(event.rid)
         if event.change == "removed":
             self._start(guarded(self._scout.left(account, event.rid)), "left room")
+            account.looked_for.discard(event.rid)
         elif known is None or _roles(known) != _roles(event.subscription):
             account.rooms_changed.set()
 
