@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 
@@ -74,7 +75,7 @@ def celery_p50_ms() -> float:
             for number in range(WARM_UP + TURNS):
                 started_at = time.time()
                 pipeline.publish_chain(producer, invocation_id=number)
-                mark = marks.blpop([DONE], timeout=30)
+                mark: Any = marks.blpop([DONE], timeout=30)
                 if mark is None:
                     raise TimeoutError("the workers did not answer")
                 if number >= WARM_UP:

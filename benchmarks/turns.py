@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
 
 from benchmarks.figures import Figure, median, ms, percentile
 from benchmarks.peers import BenchBridge, Ear, cpu_seconds, pss_mib
@@ -33,7 +35,7 @@ def measure() -> Iterator[Figure]:
         # Figure by figure, so that what is measured is shown even when a later measurement fails.
         with asyncio.Runner() as runner, contextlib.suppress(StopAsyncIteration):
             while True:
-                yield from runner.run(anext(figures))
+                yield from runner.run(_next(figures))
 
 
 class _Run:
@@ -100,9 +102,7 @@ class _Run:
     async def _idle(self) -> list[Figure]:
         waits, posts = [], []
         for number in range(100_000, 100_000 + IDLE_TURNS):
-            answered = asyncio.create_task(
-                self.ear.hear(lambda message, n=number: message["msg"].startswith(f"answer-{n}"))
-            )
+            answered = asyncio.create_task(self.ear.hear(partial(_starts_with, start=f"answer-{number} ")))
             waits.append(await self._ask(number, room=0))
             posts.append(await answered - self.first_chunk_at[number])
             await asyncio.sleep(0.15)
@@ -206,6 +206,14 @@ class _Run:
                 is_met=idle_mib <= 572 and busy_mib <= 858,
             ),
         ]
+
+
+async def _next(figures: AsyncIterator[list[Figure]]) -> list[Figure]:
+    return await anext(figures)
+
+
+def _starts_with(message: dict[str, Any], *, start: str) -> bool:
+    return bool(message["msg"].startswith(start))
 
 
 def _where_is(number: int) -> str:

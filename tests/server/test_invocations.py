@@ -106,7 +106,8 @@ def test_the_whole_way_of_a_row_from_queued_to_done(room, bob, agent, bridge):
     row.refresh_from_db()
     assert (accepted, ended, row.state, row.lane, row.reason) == (True, True, "done", None, "")
     assert (row.input_tokens, row.output_tokens, str(row.cost_usd)) == (5, 7, "0.250000")
-    assert row.ended_at >= row.running_at >= row.offered_at >= row.composed_at >= row.composing_at
+    times = [row.composing_at, row.composed_at, row.offered_at, row.running_at, row.ended_at]
+    assert times == sorted(times)
     assert not Notice.objects.exists()
 
 
