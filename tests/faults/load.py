@@ -17,12 +17,13 @@ TALK: Final = (
     "`@nobody` is not a mention in code",
 )
 SCRIPTS: Final = (
-    *("",) * 8,
+    *("",) * 5,
     *("[[long 60]]",) * 4,
+    *("[[long 30]] [[delay 3]] [[long 40]]",) * 4,
     *("[[long 300]]",) * 2,
-    *("[[delay 1]]", "[[delay 3]] [[long 20]]", "[[tool look]]", "[[think hm]]", "[[crash]]", "[[exit 3]]"),
+    *("[[delay 6]]", "[[tool look]]", "[[think hm]]", "[[crash]]", "[[exit 3]]"),
 )
-"""What the echo CLI plays; most answers are plain."""
+"""What the echo CLI plays. Answers take a few seconds, so that most faults strike in the middle of some."""
 
 
 @dataclass(frozen=True, slots=True)

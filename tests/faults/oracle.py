@@ -212,9 +212,9 @@ def _wrong_text(name: str, text: str, *, ask: Ask, seed: int, where: str) -> lis
     found = []
     if text.count("You asked:") != 1 or ask.marker(seed) not in text:
         found.append(f"{name} does not answer its question once in {where}: {text[:80]!r}")
-    lines = [int(number) for number, _ in _LINE.findall(text)]
-    wanted = re.search(r"\[\[long (\d+)\]\]", ask.script)
-    if lines != list(range(1, int(wanted[1]) + 1 if wanted else 1)):
+    lines = [(int(number), int(count)) for number, count in _LINE.findall(text)]
+    wanted = [int(count) for count in re.findall(r"\[\[long (\d+)\]\]", ask.script)]
+    if lines != [(number, count) for count in wanted for number in range(1, count + 1)]:
         found.append(f"{name} has lost, doubled or moved lines in {where}")
     return found
 

@@ -60,6 +60,9 @@ SHORT: Final = Size(
 LONG: Final = Size(
     invocations=200, duration_s=200, kills=60, flushes=5, stops=2, stop_s=20, chat_faults=20, pauses=6, settle_s=240
 )
+PACE_MS: Final = 40
+"""Between two pieces of a CLI's output: slow enough to be struck in the middle."""
+
 SHOWN: Final = 40
 SETTINGS: Final = {"NEXUS_COMPOSE_LEASE_S": "10", "NEXUS_BRIDGE_LEASE_S": "10", "NEXUS_SWEEP_S": "2"}
 
@@ -103,7 +106,7 @@ def _run(directory: Path, *, size: Size, seed: int) -> None:
 
 def _people_the_world(world: World) -> dict[str, Room]:
     agents = [
-        world.agent(owner=owner, parallel=parallel, is_started=False)
+        world.agent(owner=owner, parallel=parallel, pace_ms=PACE_MS, is_started=False)
         for owner, parallel in zip(OWNERS, PARALLEL, strict=True)
     ]
     for agent in agents:
