@@ -15,7 +15,7 @@ def compose(*, invocation_id: int, **_: Any) -> int | None:
     return composing.compose(invocation_id=invocation_id)
 
 
-@shared_task(name="composer.remember", queue="memory", time_limit=60, soft_time_limit=45)
+@shared_task(name="composer.remember", time_limit=60, soft_time_limit=45)
 def remember(**_: Any) -> None:
     """Memory first; then, now and then, the summary of a room that has gone quiet."""
     remembering.remember()

@@ -55,18 +55,25 @@ class PoisonError(RememberError):
 def remember(*, clock: Callable[[], float] = time.monotonic) -> int:
     """Returns how many messages are dealt with. Ends quietly when memory is away: the sweep asks again."""
     end = clock() + TIME_S
+    try:
+        with _only_writer() as is_ours:
+            return _until(end, clock=clock) if is_ours else 0
+    finally:
+        client.close()
+
+
+def _until(end: float, *, clock: Callable[[], float]) -> int:
     done_count = 0
-    with _only_writer() as is_ours:
-        while is_ours and clock() < end and _breaker.is_closed():
-            try:
-                dealt_with = _one_batch()
-            except RememberError as error:
-                _breaker.failed(reason=str(error))
-                break
-            _breaker.succeeded()
-            done_count += dealt_with
-            if not dealt_with:
-                break
+    while clock() < end and _breaker.is_closed():
+        try:
+            dealt_with = _one_batch()
+        except RememberError as error:
+            _breaker.failed(reason=str(error))
+            break
+        _breaker.succeeded()
+        done_count += dealt_with
+        if not dealt_with:
+            break
     return done_count
 
 
