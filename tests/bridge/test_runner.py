@@ -588,6 +588,37 @@ async def test_what_the_owner_denies_is_not_asked_and_told(bench: Bench) -> None
     assert bench.host.notices(7) == ["Bash was denied. The owner's policy denies this."]
 
 
+async def test_a_question_too_long_to_be_shown_whole_is_denied_not_cut(bench: Bench) -> None:
+    await ask(bench, Rules(), detail="echo harmless; " * 3_000 + "rm -rf /")
+
+    cli = await bench.process(has="answer p False")
+
+    assert "too long to be shown whole" in bench.host.notices(7)[0]
+    assert not any(isinstance(event, Permission) for event in bench.host.said(7))
+    cli.says(Done(status="ok"))
+
+
+async def test_secrets_the_bridge_knows_are_masked_in_what_the_cli_says(bench: Bench) -> None:
+    bench.start(tools_token="nxt_secret_word")
+    cli = await bench.process()
+
+    cli.says(Text(delta="my token is nxt_sec"), Text(delta="ret_word, and nxt_sec"), Done(status="ok"))
+    await bench.ended()
+
+    assert "".join(event.delta for event in bench.host.said(7) if isinstance(event, Text)) == (
+        "my token is [secret], and nxt_sec"
+    )
+
+
+async def test_a_cli_whose_turn_failed_is_not_kept(bench: Bench) -> None:
+    bench.start(1, session_key="room")
+    cli = await bench.process()
+    cli.says(Done(status="error", error_kind="permission", message="It asks for a password."))
+    await bench.ended(1)
+
+    assert cli.is_killed
+
+
 async def test_a_local_question_is_answered_at_the_terminal_and_not_by_the_hub(bench: Bench) -> None:
     bench.local_answer = True
     cli = await ask(bench, Rules(local=["Bash"]))

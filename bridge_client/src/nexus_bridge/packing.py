@@ -172,11 +172,16 @@ def _fitting_done(done: Done) -> Done:
     return done if len(done.text) <= TEXT_PIECE_BYTES // 4 else msgspec.structs.replace(done, text="")
 
 
+def fits(event: AnyEvent) -> bool:
+    """Whether people will see the whole of it."""
+    return wire_bytes(events.encode(event)) <= CHUNK_WIRE_BYTES
+
+
 def _fitting(event: AnyEvent) -> AnyEvent:
     """The event, its longest texts shortened until it fits into a frame."""
     whole = {name: value for name, value in msgspec.structs.asdict(event).items() if isinstance(value, str)}
     kept = {name: len(value) for name, value in whole.items() if name not in NEVER_CUT}
-    while wire_bytes(events.encode(event)) > CHUNK_WIRE_BYTES:
+    while not fits(event):
         longest = max(kept, key=lambda name: kept[name], default="")
         if not longest or kept[longest] < 100:
             return Notice(level="warning", text="The CLI said something that is too large to show.")

@@ -199,7 +199,8 @@ class Runner:
         if cli is None:
             return
         key = (turn.prompt.agent, turn.prompt.session_key)
-        if turn.done is None or turn.done.error_kind == "session" or cli.is_gone:
+        if turn.done is None or turn.done.status == "error" or cli.is_gone:
+            # After an error nobody knows what it waits for: it might take the next prompt for a password.
             await cli.kill()
         else:
             await cli.settle()

@@ -14,7 +14,7 @@ from nexus_bridge import events, policy
 from nexus_bridge.adapters.base import Adapter
 from nexus_bridge.events import AnyEvent, Done, Notice, Permission
 from nexus_bridge.orders import Decide, Ending, Kill, Stop
-from nexus_bridge.packing import Cleaner, Packed, Packer
+from nexus_bridge.packing import Cleaner, Packed, Packer, fits
 from nexus_bridge.protocol import Outcome, Prompt, Usage
 from nexus_bridge.settings import Agent, Limits
 
@@ -186,6 +186,8 @@ class Turn:
             self._answer(question, allow=True, note="")
         elif found == "deny" or len(self._questions) >= MAX_QUESTIONS:
             self._deny(question, note="The owner's policy denies this.")
+        elif found != "local" and not fits(question):
+            self._deny(question, note="It is too long to be shown whole, so nobody can decide it. Take smaller steps.")
         elif found == "local":
             task = self._loop.create_task(self._ask_here(question), name="ask-locally")
             self._asking.add(task)
