@@ -260,5 +260,5 @@ async def test_a_bridge_that_has_gone_is_offline_some_seconds_later(gateway, wor
         assert await sync_to_async(Agent.objects.online().exists)()
 
     async with asyncio.timeout(8):
-        while await sync_to_async(Agent.objects.online().exists)():  # noqa: ASYNC110 - another process's row
+        while await sync_to_async(Agent.objects.online().exists)():
             await asyncio.sleep(0.1)
