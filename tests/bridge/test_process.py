@@ -7,6 +7,7 @@ import signal
 import stat
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -294,8 +295,10 @@ async def test_nothing_is_left_when_the_bridge_itself_is_killed(mark, transport,
 
 
 @LINUX
-async def test_nothing_is_left_when_the_guard_is_killed(start, mark):
-    process = await start(evil("--double-fork", "--setsid-child", "--silent", mark=mark))
+async def test_nothing_is_left_when_the_guard_is_killed(start, mark, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    spawn = replace(evil("--double-fork", "--setsid-child", "--silent", mark=mark), files={"token": "secret"})
+    process = await start(spawn)
     await eventually(lambda: len(marked(mark)) >= 4)
     guard = next(pid for pid in marked(mark) if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
@@ -303,6 +306,7 @@ async def test_nothing_is_left_when_the_guard_is_killed(start, mark):
     await process.gone()
 
     assert await process.wait() == -9
+    assert list(tmp_path.iterdir()) == []
     await eventually(lambda: not marked(mark))
 
 

@@ -6,6 +6,7 @@ CLI. Nothing is read while nobody calls `read`: then the pipe fills and the CLI 
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import secrets
@@ -24,7 +25,7 @@ from typing import IO, Final, Self
 from nexus_bridge import guard
 from nexus_bridge.adapters.base import Spawn
 from nexus_bridge.errors import BridgeError
-from nexus_bridge.streams import ByteReader, ByteTail, ByteWriter
+from nexus_bridge.streams import READ_BYTES, ByteReader, ByteTail, ByteWriter
 from nexus_bridge.terminal import open_terminal
 
 logger = logging.getLogger(__name__)
@@ -61,9 +62,12 @@ class TreeLimits:
 class Process:
     """One running CLI. Use `start`; whoever starts it calls `kill` or awaits `gone` in the end."""
 
-    def __init__(self, *, guard_pid: int, mark: str, control: "_Control", streams: "_Streams") -> None:
+    def __init__(
+        self, *, guard_pid: int, mark: str, files: Path | None, control: "_Control", streams: "_Streams"
+    ) -> None:
         self._guard_pid = guard_pid
         self._mark = mark
+        self._files = files
         self._spared: list[int] = []
         self._control = control
         self._streams = streams
@@ -85,9 +89,8 @@ class Process:
             raise SpawnFailed(f"Can't start {spawn.argv[0]}: {problem.strerror}.") from problem
         finally:
             theirs.close()
-        process = cls(
-            guard_pid=guard_pid, mark=mark, control=_Control(ours, on_exit=streams.end_soon), streams=streams
-        )
+        control = _Control(ours, on_exit=streams.end_soon)
+        process = cls(guard_pid=guard_pid, mark=mark, files=files, control=control, streams=streams)
         try:
             await process._control.started(command=spawn.argv[0])
         except BaseException:
@@ -149,6 +152,7 @@ class Process:
             logger.warning("process tree not gone", extra={"pid": self.pid})
         if not self._control.has_said_goodbye:
             await asyncio.to_thread(_sweep, self._mark)
+            await asyncio.to_thread(_remove_private_files, self._files)
         self._control.close()
         self._streams.close()
 
@@ -294,12 +298,20 @@ def _start_guard(*, argv: Sequence[str], spawn: Spawn, env: Mapping[str, str], c
     process.returncode = 0  # reaped by `gone`; Popen must not wait for a pid that may be another's by then
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise OSError(0, "no pipes")  # never with PIPE; the type checker wants it said
+    _widen(process.stdout)
     streams = _Streams(
         output=ByteReader(_detach(process.stdout)),
         input=ByteWriter(_detach(process.stdin)),
         errors=ByteTail(_detach(process.stderr), keep=STDERR_TAIL_BYTES),
     )
     return process.pid, streams
+
+
+def _widen(stream: IO[bytes]) -> None:
+    """Four times the usual pipe: a quarter of the wake-ups for a CLI that pours."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):  # the user's share of pipe memory is used up; the usual size works as well
+            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, READ_BYTES)
 
 
 def _detach(stream: IO[bytes]) -> int:
