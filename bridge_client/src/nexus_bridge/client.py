@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -23,7 +23,7 @@ from nexus_bridge import __version__, protocol
 from nexus_bridge.errors import ConnectionFailed, CredentialsRefused, FinalError, Replaced, UpgradeRequired
 from nexus_bridge.orders import Decide, Disconnect, Ending, Kill, Order, Pause, Resume, Start, Stop, Tell
 from nexus_bridge.packing import Packed
-from nexus_bridge.protocol import BadFrame, Error
+from nexus_bridge.protocol import BadFrame, Error, Frame
 from nexus_bridge.session import Session
 from nexus_bridge.settings import Hub
 
@@ -72,6 +72,19 @@ def reconnect_delays(rng: Callable[[], float] = random.random) -> Iterator[float
     while True:
         yield max(LEAST_DELAY_S, longest * (0.5 + 0.5 * rng()))
         longest = min(LAST_DELAY_S, longest * DELAY_GROWTH)
+
+
+class BridgeConnection(ClientConnection):
+    """Many frames in one write: a system call costs more than making a frame."""
+
+    async def send_frames(self, frames: Sequence[Frame]) -> None:
+        """Returns when the buffer of the connection has room again."""
+        if not frames:
+            return
+        async with self.send_context():
+            for frame in frames:
+                self.protocol.send_text(protocol.encode(frame).encode())
+            self.transport.write(b"".join(self.protocol.data_to_send()))
 
 
 class Client:
@@ -220,13 +233,13 @@ class Client:
         except (OSError, TimeoutError, WebSocketException, EOFError, ImportError) as error:
             raise connection_error(error, hub=self._hub) from error
 
-    async def _open(self) -> ClientConnection | None:
+    async def _open(self) -> BridgeConnection | None:
         """None: told to leave while nobody had answered yet."""
         opening = asyncio.ensure_future(self._connecting().connect())
         leaving = asyncio.ensure_future(self._leave.wait())
         try:
             await asyncio.wait({opening, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            return opening.result() if opening.done() else None
+            return cast(BridgeConnection, opening.result()) if opening.done() else None
         finally:
             leaving.cancel()
             if not opening.done():
@@ -236,6 +249,7 @@ class Client:
     def _connecting(self) -> "connect":
         return _NoRedirects(
             self._hub.socket_url,
+            create_connection=BridgeConnection,
             additional_headers={"Authorization": f"Bearer {self._token}"},
             user_agent_header=f"nexus-bridge/{__version__}",
             ssl=tls_context(self._hub),
@@ -248,8 +262,8 @@ class Client:
             logger=_socket_logger,
         )
 
-    async def _converse(self, socket: ClientConnection) -> str:
-        await socket.send(protocol.encode(self._session.connected()))
+    async def _converse(self, socket: BridgeConnection) -> str:
+        await socket.send_frames([self._session.connected()])
         self._is_connected = True
         self._heard_at = asyncio.get_running_loop().time()
         tasks = [
@@ -280,12 +294,11 @@ class Client:
                 return f"the connection was lost ({code or 'no close frame'} {said})".replace(" )", ")")
         return ""
 
-    async def _send(self, socket: ClientConnection) -> str:
+    async def _send(self, socket: BridgeConnection) -> str:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            for frame in self._session.frames():
-                await socket.send(protocol.encode(frame))
+            await socket.send_frames(self._session.frames())
             for order in self._session.orders():  # writing the journal may have failed
                 self._obey(order)
 
