@@ -23,7 +23,7 @@ WRITTEN: Final = (State.RUNNING, *FINAL)
 
 _ROWS: Final = """
 SELECT i.id, i.state, i.room_id, r.rid, r.is_quiet, i.thread, i.hop, i.running_at, i.ended_at,
-       i.input_tokens, i.output_tokens, i.cost_usd
+       i.input_tokens, i.output_tokens, i.cost_usd, i.last_seq, i.state = 'running' AND i.output_sha256 <> ''
 FROM invocations i JOIN rooms r ON r.id = i.room_id
 WHERE i.agent_id = %s AND i.reply_settled_at IS NULL AND i.state = ANY(%s)
 ORDER BY i.id LIMIT %s
@@ -51,7 +51,10 @@ WHERE p.invocation_id = ANY(%s) ORDER BY p.invocation_id, p.part
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An invocation whose room does not have its last word yet."""
+    """An invocation whose room does not have its last word yet.
+
+    `is_sent_anew`: what was stored did not match the bridge's digest, so all its chunks come a second time.
+    """
 
     id: int
     state: str
@@ -62,6 +65,8 @@ class Row:
     hop: int
     running_at: datetime | None
     spent: Spent
+    last_seq: int
+    is_sent_anew: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +140,11 @@ def glance(*, seen: Mapping[int, int]) -> Chunks:
 def _rows(agent_id: int) -> list[Row]:
     rows = []
     for row in _all(_ROWS, [agent_id, SHOWN, LOOK_ROWS]):
-        pk, state, room_id, rid, is_quiet, thread, hop, running_at, ended_at, tokens_in, tokens_out, cost = row
+        pk, state, room_id, rid, is_quiet, thread, hop, running_at, ended_at, *more = row
+        tokens_in, tokens_out, cost, last_seq, is_sent_anew = more
         seconds = (ended_at - running_at).total_seconds() if ended_at and running_at else 0.0
         spent = Spent(seconds=seconds, input_tokens=tokens_in, output_tokens=tokens_out, cost_usd=cost)
-        rows.append(Row(pk, state, room_id, rid, is_quiet, thread, hop, running_at, spent))
+        rows.append(Row(pk, state, room_id, rid, is_quiet, thread, hop, running_at, spent, last_seq, is_sent_anew))
     return rows
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.models import FINAL, State
-from runtime.reply import Ending, Reply
+from runtime.reply import Ending, Names, Reply
 
 CARD_AFTER_S: Final = 1.5
 """A run that says nothing for this long shows that it is at work; most answers come sooner and need no card."""
@@ -55,7 +55,9 @@ class LiveReply:
     is_quiet: bool
     chat_id_of: Callable[[int], str]
     started_at: float
+    names: Names
     reply: Reply
+    is_sent_anew: bool = False
     state: str = State.RUNNING
     ending: Ending | None = None
     parts: list[Part] = field(default_factory=list)
@@ -72,6 +74,11 @@ class LiveReply:
         while len(self.parts) <= number:
             self.parts.append(Part(number=len(self.parts), chat_id=self.chat_id_of(len(self.parts))))
         return self.parts[number]
+
+    def read_anew(self) -> None:
+        """All output comes a second time: what was made of the first is void, the messages in the chat stay."""
+        self.reply = Reply(names=self.names)
+        self.last_seq = 0
 
     def wanted(self) -> list[str]:
         """The final texts; of a row that has ended only."""

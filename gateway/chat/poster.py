@@ -115,7 +115,8 @@ class Poster:
     async def _look(self, group: asyncio.TaskGroup) -> None:
         self._is_glance_due = False
         self._looked_at = self._clock.now()
-        self._look_at = self._looked_at + (BUSY_POLL_S if self._lanes or self._rows else IDLE_POLL_S)
+        is_busy = bool(self._rows) or not all(lane.is_idle for lane in self._lanes.values())
+        self._look_at = self._looked_at + (BUSY_POLL_S if is_busy else IDLE_POLL_S)
         seen = {pk: row.last_seq for pk, row in self._rows.items()}
         found = await self._desk.run(partial(due.look, agent_id=self._desk.account.agent_id, seen=seen))
         self._take(found, seen=frozenset(seen))
@@ -128,10 +129,11 @@ class Poster:
         for row in found.rows:
             if row.state in WRITTEN and row.id not in self._rows and row.id not in self._settled:
                 self._open(row, found.openings[row.id])
+        anew = {row.id for row in found.rows if self._is_sent_anew(row)}
         self._feed(found.chunks)
         for row in found.rows:
             live = self._rows.get(row.id)
-            if live is not None:
+            if live is not None and row.id not in anew:
                 _update(live, row, is_whole=not found.is_cut)
         if not found.is_cut:
             self._forget(seen - {row.id for row in found.rows})
@@ -141,6 +143,16 @@ class Poster:
         if self._typing is not None:
             at_work = frozenset((row.rid, row.thread) for row in found.rows if row.state in LIVE)
             self._typing.show(rooms=at_work)
+
+    def _is_sent_anew(self, row: Row) -> bool:
+        """The hub has thrown the output away and asked for all of it once more: read it again from its first chunk."""
+        live = self._rows.get(row.id)
+        if live is None or not (row.last_seq < live.last_seq or (row.is_sent_anew and not live.is_sent_anew)):
+            return False
+        live.is_sent_anew = True
+        live.read_anew()
+        self._look_at = float("-inf")
+        return True
 
     def _open(self, row: Row, opening: Opening) -> None:
         age = 0.0 if row.running_at is None else (timezone.now() - row.running_at).total_seconds()
@@ -152,6 +164,7 @@ class Poster:
             is_quiet=row.is_quiet,
             chat_id_of=partial(_chat_id, row.id),
             started_at=self._clock.now() - max(0.0, age),
+            names=opening.names,
             reply=Reply(names=opening.names),
         )
         for posted in opening.parts:
