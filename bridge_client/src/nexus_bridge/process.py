@@ -11,36 +11,29 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self
 
-from nexus_bridge import guard
+from nexus_bridge import guard, private_files
 from nexus_bridge.adapters.base import Spawn
 from nexus_bridge.errors import BridgeError
+from nexus_bridge.guard_control import GONE_WITHIN_S, GuardControl
 from nexus_bridge.streams import READ_BYTES, ByteReader, ByteTail, ByteWriter
 from nexus_bridge.terminal import open_terminal
+from nexus_bridge.tree_mark import TREE_MARK, sweep
 
 logger = logging.getLogger(__name__)
 
 STDERR_TAIL_BYTES: Final = 16 * 1024
 MAX_UNWRITTEN_BYTES: Final = 32 * 1024 * 1024
-START_TIMEOUT_S: Final = 30.0
 DRAIN_AFTER_EXIT_S: Final = 2.0
 """A grandchild may hold the output open for ever: so long is end-of-file awaited once the CLI itself is gone."""
 REAP_PAUSE_S: Final = 0.005
-TREE_MARK: Final = "NEXUS_TREE"
-"""Set in each CLI's environment to a random word, by which all of its tree can be found."""
-SWEEPS: Final = 20
-SWEEP_PAUSE_S: Final = 0.05
-GONE_WITHIN_S: Final = guard.GIVE_UP_S + 1.0
 
 
 class SpawnFailed(BridgeError):
@@ -63,7 +56,7 @@ class Process:
     """One running CLI. Use `start`; whoever starts it calls `kill` or awaits `gone` in the end."""
 
     def __init__(
-        self, *, guard_pid: int, mark: str, files: Path | None, control: "_Control", streams: "_Streams"
+        self, *, guard_pid: int, mark: str, files: Path | None, control: GuardControl, streams: "_Streams"
     ) -> None:
         self._guard_pid = guard_pid
         self._mark = mark
@@ -76,7 +69,7 @@ class Process:
     async def start(cls, spawn: Spawn, *, limits: TreeLimits = TreeLimits()) -> Self:
         """Start it; raises SpawnFailed with a sentence."""
         _check_command(spawn)
-        files = await asyncio.to_thread(_write_private_files, spawn.files) if spawn.files else None
+        files = await asyncio.to_thread(private_files.write, spawn.files) if spawn.files else None
         ours, theirs = socket.socketpair()
         mark = secrets.token_hex(16)
         try:
@@ -85,17 +78,20 @@ class Process:
             guard_pid, streams = _start_guard(argv=argv, spawn=spawn, env=env, control=theirs.fileno())
         except OSError as problem:
             ours.close()
-            _remove_private_files(files)
+            private_files.remove(files)
             raise SpawnFailed(f"Can't start {spawn.argv[0]}: {problem.strerror}.") from problem
         finally:
             theirs.close()
-        control = _Control(ours, on_exit=streams.end_soon)
+        control = GuardControl(ours, on_exit=streams.end_soon)
         process = cls(guard_pid=guard_pid, mark=mark, files=files, control=control, streams=streams)
         try:
-            await process._control.started(command=spawn.argv[0])
-        except BaseException:
+            failure = await control.started()
+        except BaseException:  # cancelled while it started: nobody else would end it
             await process.kill()
             raise
+        if failure:
+            await process.kill()
+            raise SpawnFailed(f"Can't start {spawn.argv[0]}: {failure}.")
         return process
 
     @property
@@ -151,8 +147,8 @@ class Process:
         except TimeoutError:
             logger.warning("process tree not gone", extra={"pid": self.pid})
         if not self._control.has_said_goodbye:
-            await asyncio.to_thread(_sweep, self._mark)
-            await asyncio.to_thread(_remove_private_files, self._files)
+            await asyncio.to_thread(sweep, self._mark)
+            await asyncio.to_thread(private_files.remove, self._files)
         self._control.close()
         self._streams.close()
 
@@ -187,95 +183,6 @@ class _Streams:
         if self.errors is not None:
             self.errors.close()
         self.output.close()
-
-
-class _Control:
-    """Our end of the guard's control socket, and the one background task that reads it."""
-
-    def __init__(self, ours: socket.socket, *, on_exit: Callable[[], None]) -> None:
-        ours.setblocking(False)
-        self._socket = ours
-        self._on_exit = on_exit
-        self._received = b""
-        self._first = asyncio.get_running_loop().create_future()
-        self._settled = asyncio.Event()
-        self.pid = 0
-        self.exit_code = -9
-        self.has_said_goodbye = False
-        self.limit_hit = ""
-        self.exited = asyncio.Event()
-        self.ended = asyncio.Event()
-        self._task = asyncio.create_task(self._run(), name="guard-control")
-
-    async def started(self, *, command: str) -> None:
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                failure = await self._first
-        except TimeoutError:
-            raise SpawnFailed(f"{command} did not start within {START_TIMEOUT_S:.0f} s.") from None
-        if failure:
-            raise SpawnFailed(f"Can't start {command}: {failure}.")
-
-    def send(self, line: str) -> None:
-        # Lines are a few bytes and the guard reads at once; a full socket means that it is stopped, and then the
-        # line is of no use either.
-        try:
-            self._socket.send(f"{line}\n".encode())
-        except OSError:
-            return
-
-    async def settle(self, *, spared: Sequence[int]) -> None:
-        self._settled.clear()
-        self.send(" ".join(["settle", *map(str, spared)]))
-        ended = asyncio.ensure_future(self.ended.wait())
-        settled = asyncio.ensure_future(self._settled.wait())
-        await asyncio.wait({ended, settled}, timeout=GONE_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        settled.cancel()
-
-    def close(self) -> None:
-        self._task.cancel()
-        self._socket.close()
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while data := await loop.sock_recv(self._socket, 4096):
-                *lines, self._received = (self._received + data).split(b"\n")
-                for line in lines:
-                    self._hear(line.decode())
-        except OSError:
-            pass  # reset: the guard is gone, as at end-of-file
-        finally:
-            self._resolve_start("the guard process died")
-            self._exit()
-            self.ended.set()
-
-    def _hear(self, line: str) -> None:
-        word, _, rest = line.partition(" ")
-        if word == "started":
-            self.pid = int(rest)
-            self._resolve_start("")
-        elif word == "failed":
-            self.has_said_goodbye = True
-            self._resolve_start(rest)
-        elif word == "exited":
-            self.exit_code = int(rest)
-            self.has_said_goodbye = True
-            self._exit()
-        elif word == "settled":
-            self._settled.set()
-        elif word == "limit":
-            self.limit_hit = rest
-
-    def _exit(self) -> None:
-        if not self.exited.is_set():
-            self.exited.set()
-            self._on_exit()
-
-    def _resolve_start(self, failure: str) -> None:
-        if not self._first.done():
-            self._first.set_result(failure)
 
 
 def _start_guard(*, argv: Sequence[str], spawn: Spawn, env: Mapping[str, str], control: int) -> tuple[int, _Streams]:
@@ -326,31 +233,6 @@ def _is_reaped(pid: int) -> bool:
         return True
 
 
-def _sweep(mark: str) -> None:
-    """The guard itself was killed: the CLI died with it, and what had left its group is found by the mark it inherited."""
-    sign = f"{TREE_MARK}={mark}".encode()
-    for _ in range(SWEEPS):
-        found = [pid for pid in _all_pids() if sign in _environment(pid)]
-        if not found:
-            return
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(SWEEP_PAUSE_S)
-
-
-def _all_pids() -> list[int]:
-    proc = Path("/proc")
-    return [int(entry.name) for entry in proc.iterdir() if entry.name.isdecimal()] if proc.is_dir() else []
-
-
-def _environment(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # gone, or somebody else's
-        return b""
-
-
 def _guard_argv(*, spawn: Spawn, limits: TreeLimits, control: int, files: Path | None) -> list[str]:
     python = [sys.executable, "-I", "-S", "-B", guard.__file__]
     terminal = "terminal" if spawn.transport == "pty" else "pipes"
@@ -368,19 +250,3 @@ def _check_command(spawn: Spawn) -> None:
         raise SpawnFailed(f"{command} is not on PATH; install it or give its whole path in `command`.")
     if not os.access(found, os.X_OK):
         raise SpawnFailed(f"{command} is not executable; `chmod +x` it or correct `command`.")
-
-
-def _write_private_files(files: Mapping[str, str]) -> Path | None:
-    if not files:
-        return None
-    directory = Path(tempfile.mkdtemp(prefix="nexus-cli-"))
-    for name, content in files.items():
-        with os.fdopen(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(content)
-    return directory
-
-
-def _remove_private_files(directory: Path | None) -> None:
-    """Where no guard lived to do it."""
-    if directory is not None:
-        shutil.rmtree(directory, ignore_errors=True)
