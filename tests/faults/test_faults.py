@@ -55,7 +55,7 @@ class Size:
 
 
 SHORT: Final = Size(
-    invocations=30, duration_s=20, kills=8, flushes=1, stops=1, stop_s=4, chat_faults=2, pauses=0, settle_s=90
+    invocations=30, duration_s=14, kills=8, flushes=1, stops=1, stop_s=4, chat_faults=2, pauses=0, settle_s=90
 )
 LONG: Final = Size(
     invocations=200, duration_s=200, kills=60, flushes=5, stops=2, stop_s=20, chat_faults=20, pauses=6, settle_s=240
