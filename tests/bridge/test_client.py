@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from nexus_bridge.client import Client, connection_error, reconnect_delays
+from nexus_bridge.client import Client, reconnect_delays
 from nexus_bridge.errors import ConnectionFailed, CredentialsRefused, FinalError, Replaced, UpgradeRequired
 from nexus_bridge.events import Text, encode
 from nexus_bridge.journal import Journal
+from nexus_bridge.link import connection_error
 from nexus_bridge.orders import Ending, Kill, Order, Start
 from nexus_bridge.protocol import AgentOffer, Bye, Error, Heartbeat, HubLimits
 from nexus_bridge.session import Session

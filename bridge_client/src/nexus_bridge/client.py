@@ -1,6 +1,6 @@
 """Carries a session over WebSockets: connects, sends, receives, notices a dead peer, comes back.
 
-Whether an error ends the bridge is a function (`final_error`), the waits between two attempts are a generator
+Whether an error ends the bridge is a function (`connection_error`), the waits between two attempts are a generator
 (`reconnect_delays`); the session decides everything else.
 """
 
@@ -8,29 +8,26 @@ import asyncio
 import logging
 import random
 import resource
-import socket as socket_module
-import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final, Protocol, cast
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from nexus_bridge import __version__, protocol
-from nexus_bridge.errors import ConnectionFailed, CredentialsRefused, FinalError, Replaced, UpgradeRequired
+from nexus_bridge import protocol
+from nexus_bridge.errors import ConnectionFailed
+from nexus_bridge.link import CLOSE_S, CLOSED_FOR_GOOD, BridgeConnection, connecting, connection_error
 from nexus_bridge.orders import Decide, Disconnect, Ending, Kill, Order, Pause, Resume, Start, Stop, Tell
 from nexus_bridge.packing import Packed
-from nexus_bridge.protocol import BadFrame, Error, Frame
+from nexus_bridge.protocol import BadFrame, Error
 from nexus_bridge.session import Session
 from nexus_bridge.settings import Hub
 
 logger = logging.getLogger(__name__)
 
-OPEN_S: Final = 15.0
-CLOSE_S: Final = 2.0
 CLOCK_OFF_S: Final = 300.0
 KILL_S: Final = 15.0
 LEAST_DELAY_S: Final = 1.0
@@ -72,19 +69,6 @@ def reconnect_delays(rng: Callable[[], float] = random.random) -> Iterator[float
     while True:
         yield max(LEAST_DELAY_S, longest * (0.5 + 0.5 * rng()))
         longest = min(LAST_DELAY_S, longest * DELAY_GROWTH)
-
-
-class BridgeConnection(ClientConnection):
-    """Many frames in one write: a system call costs more than making a frame."""
-
-    async def send_frames(self, frames: Sequence[Frame]) -> None:
-        """Returns when the buffer of the connection has room again."""
-        if not frames:
-            return
-        async with self.send_context():
-            for frame in frames:
-                self.protocol.send_text(protocol.encode(frame).encode())
-            self.transport.write(b"".join(self.protocol.data_to_send()))
 
 
 class Client:
@@ -235,7 +219,7 @@ class Client:
 
     async def _open(self) -> BridgeConnection | None:
         """None: told to leave while nobody had answered yet."""
-        opening = asyncio.ensure_future(self._connecting().connect())
+        opening = asyncio.ensure_future(connecting(hub=self._hub, token=self._token).connect())
         leaving = asyncio.ensure_future(self._leave.wait())
         try:
             await asyncio.wait({opening, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -245,22 +229,6 @@ class Client:
             if not opening.done():
                 opening.cancel()
                 await asyncio.gather(opening, return_exceptions=True)
-
-    def _connecting(self) -> "connect":
-        return _NoRedirects(
-            self._hub.socket_url,
-            create_connection=BridgeConnection,
-            additional_headers={"Authorization": f"Bearer {self._token}"},
-            user_agent_header=f"nexus-bridge/{__version__}",
-            ssl=tls_context(self._hub),
-            proxy=True if self._hub.is_secure else None,  # in clear, the token must not pass a proxy
-            compression=None,
-            max_size=protocol.MAX_PROMPT_FRAME_BYTES,
-            open_timeout=OPEN_S,
-            close_timeout=CLOSE_S,
-            ping_interval=None,  # heartbeats are frames: they see the hub's loop, not only its socket
-            logger=_socket_logger,
-        )
 
     async def _converse(self, socket: BridgeConnection) -> str:
         await socket.send_frames([self._session.connected()])
@@ -369,70 +337,6 @@ class Client:
             return
         if abs(off) > CLOCK_OFF_S:
             self._watcher.tell(f"this machine's clock is {off / 60:+.0f} minutes off the hub's; set it right")
-
-
-class _NoRedirects(connect):
-    """The bridge token goes to the address its owner wrote down, and nowhere else."""
-
-    def process_redirect(self, exc: Exception) -> Exception:
-        return exc
-
-
-# At debug level the library logs request headers, the bridge token among them.
-_socket_logger = logging.getLogger("nexus_bridge.websocket")
-_socket_logger.setLevel(logging.WARNING)
-
-CLOSED_FOR_GOOD: Final[Mapping[int, type[FinalError]]] = {
-    4403: CredentialsRefused,
-    4409: Replaced,
-    4426: UpgradeRequired,
-}
-"""Close codes that say the same as a `bye`, for when the bye did not arrive."""
-
-
-def tls_context(hub: Hub) -> ssl.SSLContext | None:
-    if not hub.is_secure:
-        return None
-    return ssl.create_default_context(cafile=str(hub.ca_file) if hub.ca_file else None)
-
-
-def connection_error(error: Exception, *, hub: Hub) -> FinalError | ConnectionFailed:
-    """What became of an attempt to connect, in a sentence. A FinalError ends the bridge, the other is tried again."""
-    match error:
-        case InvalidStatus(response=response):
-            return _status_error(response.status_code, location=response.headers.get("Location"), hub=hub)
-        case ssl.SSLCertVerificationError():
-            return ConnectionFailed(
-                f"the certificate of {hub.url} is not accepted: {error.verify_message}; "
-                "the hub needs a valid one, or name your team's CA file as `ca_file`"
-            )
-        case TimeoutError():
-            return ConnectionFailed(f"{hub.url} did not answer within {OPEN_S:.0f} s; is the hub up?")
-        case socket_module.gaierror():
-            return ConnectionFailed(f"the name in {hub.url} is not known; check `hub` and your network")
-        case ImportError():
-            return ConnectionFailed(
-                f"the proxy of this machine can't be used: {error}; unset it or install what it needs"
-            )
-        case OSError():
-            return ConnectionFailed(f"no connection to {hub.url}: {error.strerror or error}")
-        case _:
-            return ConnectionFailed(f"{hub.url} does not speak WebSocket there: {error}; check `hub`")
-
-
-def _status_error(status: int, *, location: str | None, hub: Hub) -> FinalError | ConnectionFailed:
-    if status in {401, 403}:
-        return CredentialsRefused(
-            f"{hub.url} refuses this bridge token (HTTP {status}): it is unknown, revoked or expired; "
-            "get a new one from whoever runs your Nexus"
-        )
-    if status == 426:
-        return UpgradeRequired(
-            f"{hub.url} needs another version of nexus-bridge; {hub.http_url}/ has the matching one"
-        )
-    if location is not None:
-        return ConnectionFailed(f"{hub.url} redirects to {location}; if that is right, write it into `hub`")
-    return ConnectionFailed(f"{hub.url} answered HTTP {status}; is it your Nexus, and is it up?")
 
 
 def _memory_mib() -> int:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Final
 
-from nexus_bridge.client import connection_error, tls_context
 from nexus_bridge.errors import BridgeError, ConnectionFailed, CredentialsRefused
+from nexus_bridge.link import connection_error, tls_context
 from nexus_bridge.settings import Hub
 
 TIMEOUT_S: Final = 10.0
