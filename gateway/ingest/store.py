@@ -185,7 +185,7 @@ class Ingest:
             )
             lines.setdefault(known[said.rid][0], []).append(line)
         if lines:
-            nudges.later(act=partial(_append_lines, lines))
+            nudges.later(act=partial(working.append_rooms, lines=lines))
 
     def _bury(self, rc_ids: Sequence[str], *, found: Sequence[Versions], stored: dict[str, Stored]) -> set[int]:
         """Deletions: the text goes, and the open questions they asked are stopped. The rows that are gone now."""
@@ -194,11 +194,13 @@ class Ingest:
         gone |= {
             stored[one.newest.rc_id].pk for one in found if one.newest.is_tombstone and one.newest.rc_id in stored
         }
+        if not gone:
+            return gone
         lines: dict[int, list[Line]] = {}
         for pk, room_id, rc_id, revision in buried:
             lines.setdefault(room_id, []).append(Line(pk, rc_id, 0, 0, "", 0, revision, "", ""))
         if lines:
-            nudges.later(act=partial(_append_lines, lines))
+            nudges.later(act=partial(working.append_rooms, lines=lines))
         for invocation_id in (
             Invocation.objects.filter(message_id__in=gone, state__in=OPEN).order_by("pk").values_list("pk", flat=True)
         ):
@@ -220,6 +222,8 @@ class Ingest:
         now = datetime.fromtimestamp(self._clock(), tz=UTC)
         programs = rows.PROGRAM_ACCOUNTS | bots.usernames.keys()
         questions: list[Question] = []
+        orders: list[tuple[commands.Command, commands.Place]] = []
+        reacted: list[tuple[Versions, Stored]] = []
         for one in found:
             row = stored.get(one.newest.rc_id)
             if row is None:
@@ -229,16 +233,21 @@ class Ingest:
                 question = Question(row.pk, room_id, kind, people[one.newest.user_id], one.first)
                 command = commands.parse(one.first.text, usernames=bots.usernames)
                 if command is not None:
-                    commands.obey(command, place=_place(question), now=now)
+                    orders.append((command, _place(question)))
                 elif asking.may_matter(one.first, room_kind=kind, bots=bots):
                     questions.append(question)
             if one.newest.reactions:
-                commands.react(one.newest.reactions, message_id=row.pk, rc_id=one.newest.rc_id, bots=bots.usernames)
+                reacted.append((one, row))
         asked = asking.find_asked(questions, bots=bots) if questions else []
         if asked:
             opening = asking.open_asked(asked, now=now)
             outcome.opened = opening.opened
             outcome.unplaced = opening.unplaced
+        # After the questions: a "!stop" that comes in the same batch must find what it stops.
+        for command, place in sorted(orders, key=lambda order: (order[1].ts, order[1].message_id)):
+            commands.obey(command, place=place, now=now)
+        for one, row in reacted:
+            commands.react(one.newest.reactions, message_id=row.pk, rc_id=one.newest.rc_id, bots=bots.usernames)
 
     def _nudge_memory(self) -> None:
         now = self._clock()
@@ -262,11 +271,6 @@ def _place(question: Question) -> commands.Place:
         user_id=question.user_id,
         ts=said.ts,
     )
-
-
-def _append_lines(lines: dict[int, list[Line]]) -> None:
-    for room_id, of_room in lines.items():
-        working.append_lines(room_id=room_id, lines=of_room)
 
 
 def _set_aside(document: Document, *, reason: str) -> None:

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import LiteralString
 
-from gateway.models import Agent, RoomMember, User, WhoMayAsk
+from gateway import sql
+from gateway.models import Agent, User, WhoMayAsk
+
+_MEMBER: LiteralString = "SELECT 1 FROM room_members WHERE room_id = %s AND user_id = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ def refusal(*, agent: Agent, asker: User, room_id: int, writer: Agent | None = N
             writer=writer.slug if writer is not None else None,
             takes_handover=lambda: agent.accepts_handover_from.filter(pk=writer.pk if writer else 0).exists(),
             is_named=lambda: agent.allowed_askers.filter(pk=asker.pk).exists(),
-            is_member=lambda: RoomMember.objects.filter(room_id=room_id, user=asker).exists(),
+            is_member=lambda: bool(sql.rows(_MEMBER, [room_id, asker.pk])),
         )
     )
 

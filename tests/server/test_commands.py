@@ -116,6 +116,17 @@ def test_stop_in_a_thread_leaves_the_rest_of_the_room(room):
     assert Invocation.objects.get(pk=outside.pk).state == "queued"
 
 
+def test_a_stop_that_comes_in_one_batch_with_the_question_stops_it(room):
+    at = document()["ts"]["$date"]
+    question = said("@claude-alice why?", mentions=("claude-alice",), ts={"$date": at - 500})
+    later = said("@claude-alice and this?", mentions=("claude-alice",), ts={"$date": at + 500})
+
+    _store(said("!stop", ts={"$date": at}), later, question)
+
+    assert Invocation.objects.get(message__rc_id=question.rc_id).state == "cancelled"
+    assert Invocation.objects.get(message__rc_id=later.rc_id).state == "queued"
+
+
 def test_retry_asks_the_last_question_again_and_a_second_time_not(room):
     row = _ask()
     fail_unsent(invocation_id=row.pk, reason="not_allowed")
