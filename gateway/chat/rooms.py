@@ -52,6 +52,7 @@ class Rooms:
         self._unplaced: list[tuple[int, int]] = []
         self._chores_wake = asyncio.Event()
         self._reconnected_at: dict[int, float] = {}
+        self._told: dict[str, int] = {}
         self.catch_up = CatchUp(
             feed=feed,
             database=database,
@@ -194,6 +195,14 @@ class Rooms:
             if self._scout.members_due(rid):
                 self._members_due[rid] = None
         self._chores_wake.set()
+        self._tell_counts()
+
+    def _tell_counts(self) -> None:
+        """What was skipped since the start, by reason, whenever it has grown."""
+        counts = {f"skipped_{reason}": count for reason, count in sorted(self._feed.counts.items())}
+        if counts != self._told:
+            logger.info("chat events without effect", extra=counts)
+            self._told = counts
 
     def stored(self, outcome: Outcome) -> None:
         """After each batch, in the loop."""
