@@ -237,7 +237,9 @@ def test_a_flipped_bit_loses_its_run_and_no_other(
     if run is not None:
         assert run.state == "lost"
     else:  # its acceptance itself was hit: no run any more, and never to be started again
-        assert journal.seen(7) is not None
+        seen = journal.seen(7)
+        assert seen is not None
+        assert seen.reason == "lost"
 
 
 def test_a_truncated_journal_keeps_what_is_left(opened: Callable[[], Journal], directory: Path) -> None:
@@ -469,6 +471,35 @@ def test_a_record_reads_back_as_it_was_written(body: bytes, first: int) -> None:
     assert records.parse(raw[:-1]) == Record(tag=Tag.CHUNK, first=first, second=2, word="text", body=body)
 
 
+@pytest.mark.parametrize("field", [0, 1, 3, 6])
+def test_a_damaged_acceptance_keeps_its_id_from_starting_again(
+    opened: Callable[[], Journal], directory: Path, field: int
+) -> None:
+    with_run(opened(), payloads=())
+    head, line = (directory / "journal").read_bytes().splitlines()
+    parts = line.split(b" ", 6)
+    parts[field] = bytes([parts[field][0] ^ 1]) + parts[field][1:]
+    (directory / "journal").write_bytes(head + b"\n" + b" ".join(parts) + b"\n")
+
+    seen = opened().seen(7)
+
+    assert seen is not None
+    assert seen.reason == "lost"
+
+
+def test_a_damaged_head_of_something_else_names_nobody(opened: Callable[[], Journal], directory: Path) -> None:
+    with_run(opened())
+    damaged = bytearray(records.line(tag=Tag.CHUNK, first=9, second=1, word="text", body=b'{"kind":"text"}'))
+    damaged[19] ^= 1
+    with (directory / "journal").open("ab") as file:
+        file.write(damaged)
+
+    journal = opened()
+
+    assert journal.runs[7].state == "lost"
+    assert journal.seen(9) is None
+
+
 def test_damage_names_its_run_only_when_the_head_is_whole() -> None:
     raw = bytearray(records.line(tag=Tag.CHUNK, first=7, second=2, word="text", body=b"hello")[:-1])
     in_body, in_head = bytearray(raw), bytearray(raw)
@@ -476,5 +507,5 @@ def test_damage_names_its_run_only_when_the_head_is_whole() -> None:
     in_head[20] ^= 1
 
     assert records.parse(bytes(in_body)) == Damaged(invocation=7)
-    assert records.parse(bytes(in_head)) == Damaged(invocation=None)
+    assert records.parse(bytes(in_head)) == Damaged(invocation=None, body=b"hello")
     assert records.parse(b"") == Damaged(invocation=None)

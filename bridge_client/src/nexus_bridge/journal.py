@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,8 @@ from nexus_bridge import records
 from nexus_bridge.disk import lock, make_private, open_private, sync_directory, write_all
 from nexus_bridge.errors import JournalRefused, JournalWriteError
 from nexus_bridge.protocol import Chunk, ChunkKind, End
-from nexus_bridge.records import Damaged, Record, Tag
+from nexus_bridge.records import Record, Tag
+from nexus_bridge.replay import Accepted, CliSession, Past, Refused, Seen
 from nexus_bridge.spool import Run
 
 KEEP_IDS_S: Final = 30 * 86_400
@@ -33,32 +33,6 @@ NOTE_ACK_EVERY: Final = 128
 
 COMPACT_BYTES: Final = 8 * 1024 * 1024
 """Below this size the file is left alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An invocation that is over here; `reason` is empty unless it was refused."""
-
-    at: float
-    reason: str = ""
-    message: str = ""
-
-
-class _Accepted(msgspec.Struct, frozen=True):
-    agent: str
-    session_key: str
-    at: float
-
-
-class _Refused(msgspec.Struct, frozen=True):
-    message: str
-    at: float
-
-
-class _CliSession(msgspec.Struct, frozen=True):
-    agent: str
-    session_key: str
-    id: str
 
 
 class Journal:
@@ -120,7 +94,7 @@ class Journal:
 
     def accept(self, *, invocation: int, fence: int, agent: str, session_key: str, now: float) -> Run:
         """On disk when this returns; only then may anything be started."""
-        body = _Accepted(agent=agent, session_key=session_key, at=now)
+        body = Accepted(invocation=invocation, agent=agent, session_key=session_key, at=now)
         self._write(Tag.ACCEPTED, invocation, fence, body=msgspec.json.encode(body))
         self.flush(durable=True)
         run = Run(invocation=invocation, fence=fence, agent=agent, session_key=session_key)
@@ -129,7 +103,7 @@ class Journal:
 
     def refuse(self, *, invocation: int, fence: int, reason: str, message: str, now: float) -> None:
         self._seen[invocation] = Seen(at=now, reason=reason, message=message)
-        body = msgspec.json.encode(_Refused(message=message, at=now))
+        body = msgspec.json.encode(Refused(message=message, at=now))
         self._write(Tag.REFUSED, invocation, fence, word=reason, body=body)
 
     def append(self, run: Run, *, kind: ChunkKind, payload: str) -> Chunk:
@@ -175,7 +149,7 @@ class Journal:
             return
         self._cli_sessions.pop((agent, session_key), None)
         self._cli_sessions[agent, session_key] = (id, int(now))
-        body = msgspec.json.encode(_CliSession(agent=agent, session_key=session_key, id=id))
+        body = msgspec.json.encode(CliSession(agent=agent, session_key=session_key, id=id))
         self._write(Tag.CLI_SESSION, 0, int(now), body=body)
 
     def flush(self, *, durable: bool = False) -> None:
@@ -282,11 +256,11 @@ class Journal:
 
     def _settled_lines(self) -> Iterator[bytes]:
         for (agent, key), (session, at) in self._cli_sessions.items():
-            body = msgspec.json.encode(_CliSession(agent=agent, session_key=key, id=session))
+            body = msgspec.json.encode(CliSession(agent=agent, session_key=key, id=session))
             yield records.line(tag=Tag.CLI_SESSION, second=at, body=body)
         for invocation, seen in self._seen.items():
             if seen.reason:
-                body = msgspec.json.encode(_Refused(message=seen.message, at=seen.at))
+                body = msgspec.json.encode(Refused(message=seen.message, at=seen.at))
                 yield records.line(tag=Tag.REFUSED, first=invocation, word=seen.reason, body=body)
             else:
                 yield records.line(tag=Tag.FINISHED, first=invocation, second=int(seen.at))
@@ -302,18 +276,10 @@ class Journal:
             self._sync_directory()
             return
         lines = _lines(self._path)
-        self._read_head(next(lines))
-        is_head_damaged = False
-        for raw in lines:
-            record = records.parse(raw)
-            if isinstance(record, Record):
-                self._replay(record)
-            else:
-                self.damaged_count += 1
-                is_head_damaged |= self._condemn(record)
-        if is_head_damaged:  # a chunk of nobody knows whom is missing: only a whole run with its end is sure
-            for run in self.runs.values():
-                run.is_lost |= run.ending is None
+        self.id = self._read_head(next(lines))
+        past = Past.of(lines)
+        self.runs, self._seen, self._cli_sessions = past.runs, past.seen, past.cli_sessions
+        self.damaged_count = past.damaged_count
         self.tidy(now=now)
 
     def _cut_torn_tail(self) -> None:
@@ -331,10 +297,10 @@ class Journal:
             os.ftruncate(self._file, end)
             self._size = end
 
-    def _read_head(self, raw: bytes) -> None:
+    def _read_head(self, raw: bytes) -> str:
         match records.parse(raw):
             case Record(tag=Tag.JOURNAL, first=records.FORMAT_VERSION, body=body):
-                self.id = body.decode()
+                return body.decode()
             case Record(tag=Tag.JOURNAL, first=version):
                 raise JournalRefused(
                     f"{self._path} was written by a newer nexus-bridge (format {version}); upgrade this one"
@@ -343,52 +309,6 @@ class Journal:
                 raise JournalRefused(
                     f"{self._path} is damaged or not a journal; move it away: the runs it knew end as interrupted"
                 )
-
-    def _replay(self, record: Record) -> None:
-        match record:
-            case Record(tag=Tag.ACCEPTED, first=invocation, second=fence, body=body):
-                accepted = msgspec.json.decode(body, type=_Accepted)
-                self.runs[invocation] = Run(
-                    invocation=invocation,
-                    fence=fence,
-                    agent=accepted.agent,
-                    session_key=accepted.session_key,
-                )
-            case Record(tag=Tag.REFUSED, first=invocation, word=reason, body=body):
-                refused = msgspec.json.decode(body, type=_Refused)
-                self._seen[invocation] = Seen(at=refused.at, reason=reason, message=refused.message)
-            case Record(tag=Tag.FINISHED, first=invocation, second=at):
-                self.runs.pop(invocation, None)
-                self._seen[invocation] = Seen(at=float(at))
-            case Record(tag=Tag.CLI_SESSION, second=at, body=body):
-                known = msgspec.json.decode(body, type=_CliSession)
-                self._cli_sessions.pop((known.agent, known.session_key), None)
-                self._cli_sessions[known.agent, known.session_key] = (known.id, at)
-            case _ if record.first in self.runs:
-                _replay_output(self.runs[record.first], record)
-            case _ if record.first not in self._seen:
-                # Its acceptance is unreadable. It was started, so it must never be started again.
-                self._seen[record.first] = Seen(at=0.0, reason="lost", message="its journal is damaged")
-
-    def _condemn(self, damaged: Damaged) -> bool:
-        """The run of a damaged record is lost. True: nobody knows whose record it was."""
-        if damaged.invocation is None:
-            return True
-        if (run := self.runs.get(damaged.invocation)) is not None:
-            run.is_lost = True
-        return False
-
-
-def _replay_output(run: Run, record: Record) -> None:
-    match record:
-        case Record(tag=Tag.CHUNK, second=seq, word=kind, body=body) if seq == run.last_seq + 1:
-            run.add(kind=kind, payload=body.decode())  # type: ignore[arg-type]  # written by us
-        case Record(tag=Tag.END, second=seq, body=body) if seq == run.last_seq + 1:
-            run.ending = msgspec.json.decode(body, type=End)
-        case Record(tag=Tag.ACKED, second=seq):
-            run.is_lost |= not run.ack(seq)
-        case _:  # a gap, or a record that says so
-            run.is_lost = True
 
 
 def _head(journal_id: str) -> bytes:

@@ -42,9 +42,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A line that is not what was written; `invocation` is None when even that can't be believed."""
+    """A line that is not what was written. `invocation` is None when its head can't be believed, `body` when that can't."""
 
     invocation: int | None
+    body: bytes | None = None
 
 
 def line(*, tag: Tag, first: int = 0, second: int = 0, word: str = "-", body: bytes = b"") -> bytes:
@@ -59,9 +60,10 @@ def parse(raw: bytes) -> Record | Damaged:
     if len(parts) != 7:
         return Damaged(invocation=None)
     head = b" ".join(parts[2:6])
+    is_body_whole = parts[1] == b"%08x" % zlib.crc32(parts[6])
     if parts[0] != b"%08x" % zlib.crc32(head) or parts[2] not in _TAGS:
-        return Damaged(invocation=None)
-    if parts[1] != b"%08x" % zlib.crc32(parts[6]):
+        return Damaged(invocation=None, body=parts[6] if is_body_whole else None)
+    if not is_body_whole:
         return Damaged(invocation=int(parts[3]))
     return Record(
         tag=_TAGS[parts[2]],
