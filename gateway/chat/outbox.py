@@ -4,10 +4,11 @@ that a poster whose lease has gone changes nothing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
 
 from gateway.chat import handover
 from gateway.chat.due import DueNotice, PostedPart
@@ -15,7 +16,16 @@ from gateway.ingest import store_reply
 from gateway.invocations import chat_message_id
 from gateway.models import FINAL, BotAccount, Invocation, Notice, NoticeKind, State
 from gateway.rocketchat.events import moment
-from runtime.models import ReplyPart
+
+_LEASE: Final = """
+SELECT 1 FROM bot_accounts WHERE id = %s AND lease_owner = %s AND lease_until > now() FOR NO KEY UPDATE
+"""
+_PART: Final = """
+INSERT INTO reply_parts (invocation_id, part, chat_id, text_sha256, revision, is_gone, is_final, posted_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, now())
+ON CONFLICT (invocation_id, part) DO UPDATE SET chat_id = EXCLUDED.chat_id, text_sha256 = EXCLUDED.text_sha256,
+    revision = EXCLUDED.revision, is_gone = EXCLUDED.is_gone, is_final = EXCLUDED.is_final
+"""
 
 
 class LeaseLostError(Exception):
@@ -42,34 +52,16 @@ class SettledPart:
     ts: int
     updated: int
 
+    @property
+    def as_posted(self) -> PostedPart:
+        return PostedPart(self.number, self.chat_id, self.digest, self.revision, is_gone=False)
 
-def record_parts(*, account: Account, invocation_id: int, parts: Iterable[PostedPart], has_said: bool) -> None:
+
+def record_parts(*, account: Account, invocation_id: int, parts: Iterable[PostedPart]) -> None:
     """These messages exist, or are gone for good: a restart edits them and never posts them again."""
     with transaction.atomic(durable=True):
         _hold(account)
-        _write_parts(invocation_id=invocation_id, parts=parts)
-        if has_said:
-            Invocation.objects.filter(pk=invocation_id, first_text_at=None).update(first_text_at=Now())
-
-
-def _write_parts(*, invocation_id: int, parts: Iterable[PostedPart]) -> None:
-    ReplyPart.objects.bulk_create(
-        [
-            ReplyPart(
-                invocation_id=invocation_id,
-                part=part.number,
-                chat_id=part.chat_id,
-                text_sha256=part.digest,
-                revision=part.revision,
-                is_gone=part.is_gone,
-                posted_at=Now(),
-            )
-            for part in parts
-        ],
-        update_conflicts=True,
-        unique_fields=["invocation", "part"],
-        update_fields=["chat_id", "text_sha256", "revision", "is_gone"],
-    )
+        _write_parts(invocation_id=invocation_id, parts=parts, is_final=False)
 
 
 def settle(
@@ -91,9 +83,8 @@ def settle(
         row = rows.filter(pk=invocation_id, state=state, reply_settled_at=None).first()
         if row is None:
             return False
-        if gone:
-            _write_parts(invocation_id=invocation_id, parts=gone)
-        _finish_parts(invocation_id=invocation_id, parts=parts)
+        _write_parts(invocation_id=invocation_id, parts=gone, is_final=False)
+        _write_parts(invocation_id=invocation_id, parts=[part.as_posted for part in parts], is_final=True)
         stored = [
             store_reply(
                 invocation=row,
@@ -106,29 +97,14 @@ def settle(
         ]
         if stored and state == State.DONE:
             handover.open_handovers(row=row, message=stored[-1], mentions=mentions)
-        first_text_at = Coalesce("first_text_at", Now()) if parts else F("first_text_at")
-        Invocation.objects.filter(pk=invocation_id).update(reply_settled_at=Now(), first_text_at=first_text_at)
+        _run("UPDATE invocations SET reply_settled_at = now() WHERE id = %s", [invocation_id])
         return True
 
 
-def _finish_parts(*, invocation_id: int, parts: list[SettledPart]) -> None:
-    ReplyPart.objects.bulk_create(
-        [
-            ReplyPart(
-                invocation_id=invocation_id,
-                part=part.number,
-                chat_id=part.chat_id,
-                text_sha256=part.digest,
-                revision=part.revision,
-                is_final=True,
-                posted_at=Now(),
-            )
-            for part in parts
-        ],
-        update_conflicts=True,
-        unique_fields=["invocation", "part"],
-        update_fields=["chat_id", "text_sha256", "revision", "is_final"],
-    )
+def _write_parts(*, invocation_id: int, parts: Iterable[PostedPart], is_final: bool) -> None:
+    for part in parts:
+        values = [invocation_id, part.number, part.chat_id, part.digest, part.revision, part.is_gone, is_final]
+        _run(_PART, values)
 
 
 def give_up_reply(*, account: Account, invocation_id: int, reason: str) -> None:
@@ -169,8 +145,12 @@ def mark_broken(*, account: Account, reason: str) -> None:
 
 
 def _hold(account: Account) -> None:
-    held = BotAccount.objects.select_for_update(no_key=True).filter(
-        pk=account.id, lease_owner=account.lease_owner, lease_until__gt=Now()
-    )
-    if held.values_list("pk", flat=True).first() is None:
+    if not _run(_LEASE, [account.id, account.lease_owner]):
         raise LeaseLostError(account.username)
+
+
+def _run(statement: str, params: list[Any]) -> int:
+    """How many rows it met."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return int(cursor.rowcount)

@@ -49,10 +49,8 @@ async def record(*, desk: Desk, row: LiveReply) -> None:
     if not fresh:
         return
     parts = [_posted(part) for part in fresh]
-    invocation_id, has_said = row.invocation_id, row.has_said
-    await desk.run(
-        lambda: outbox.record_parts(account=desk.account, invocation_id=invocation_id, parts=parts, has_said=has_said)
-    )
+    invocation_id = row.invocation_id
+    await desk.run(lambda: outbox.record_parts(account=desk.account, invocation_id=invocation_id, parts=parts))
     for part in fresh:
         part.is_recorded = True
 
