@@ -31,7 +31,7 @@ def asked(text: str) -> str:
 class RunningBridge:
     """`nexus-bridge run` as a child process, with an echo agent."""
 
-    def __init__(self, *, directory: Path, hub: FakeHub) -> None:
+    def __init__(self, *, directory: Path, hub: FakeHub, grace_s: float = 0.2) -> None:
         self.directory = directory
         self.config = directory / "bridge.toml"
         self.journal = directory / "journal"
@@ -39,7 +39,7 @@ class RunningBridge:
         workdir.mkdir(exist_ok=True)
         self.config.write_text(
             f'hub = "{hub.url}"\ntoken = "{TOKEN}"\njournal = "{self.journal}"\n'
-            "[limits]\nstop_grace_s = 0.2\n"
+            f"[limits]\nstop_grace_s = {grace_s}\n"
             f'[[agent]]\nslug = "echo-alice"\ncli = "echo"\nworkdir = "{workdir}"\nparallel = 4\n'
             '[agent.options]\nscripted = "true"\n'
         )
@@ -65,6 +65,15 @@ class RunningBridge:
         self.output += (await self.process.communicate())[0].decode()
         assert self.process.returncode is not None
         return self.process.returncode
+
+    async def shows(self, text: str) -> None:
+        """Read its terminal up to there."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        while text not in self.output:
+            line = await self.process.stdout.readline()
+            assert line, f"it ended: {self.output}"
+            self.output += line.decode()
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -201,13 +210,15 @@ async def test_sigterm_ends_live_turns_as_interrupted_and_tells_the_hub(hub: Fak
     assert (row.end.outcome, row.end.reason) == ("interrupted", "bridge_stopped")
 
 
-async def test_a_second_signal_is_immediate(hub: FakeHub, bridge: RunningBridge) -> None:
+async def test_a_second_signal_is_immediate(hub: FakeHub, tmp_path: Path) -> None:
+    bridge = RunningBridge(directory=tmp_path, hub=hub, grace_s=3_600)
+    await bridge.start()
     await hub.connected()
     row = await hub.offer(prompt_for(7, text=asked("[[think hard]] [[hang]]")))
     await hub.until(lambda: bool(row.chunks))
 
     bridge.signal(signal.SIGTERM)
-    await asyncio.sleep(0.05)  # two equal signals at once are one
+    await bridge.shows("stopping: live turns have 3600 s")
     bridge.signal(signal.SIGTERM)
     code = await bridge.stopped()
 
