@@ -19,6 +19,8 @@ from nexus_bridge.protocol import Attachment, Prompt
 from nexus_bridge.settings import Agent, Config, Hub
 from tests.fakes.hub import FakeHub, prompt_for
 
+pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
+
 TOKEN = tokens.make(kind="nxb", secret=b"a" * 32)
 HELLO_SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 

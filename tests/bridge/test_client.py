@@ -23,6 +23,9 @@ from nexus_bridge.settings import Hub
 from tests.fakes.hub import FakeHub, prompt_for
 
 
+pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
+
+
 class QuietWatcher:
     def __init__(self) -> None:
         self.lines: list[str] = []

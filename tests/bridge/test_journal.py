@@ -16,6 +16,8 @@ from nexus_bridge.journal import KEEP_CLI_SESSIONS, KEEP_IDS_S, Journal
 from nexus_bridge.protocol import End
 from nexus_bridge.records import Damaged, Record, Tag
 
+pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
+
 SHA = "0" * 64
 
 

@@ -25,6 +25,9 @@ from nexus_bridge.strip import TextStripper
 from tests.fakes.hub import prompt_for
 
 
+pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
+
+
 class FakeProcess:
     """A CLI whose lines the test writes and whose stdin the test reads."""
 

@@ -37,6 +37,9 @@ from nexus_bridge.session import MAX_BAD_FRAMES, Session
 from tests.fakes.hub import prompt_for
 
 
+pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
+
+
 class Bridge:
     """A session with a short way to say what happens to it."""
 
