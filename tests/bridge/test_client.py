@@ -22,7 +22,6 @@ from nexus_bridge.session import Session
 from nexus_bridge.settings import Hub
 from tests.fakes.hub import FakeHub, prompt_for
 
-
 pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
 
 

@@ -24,7 +24,6 @@ from nexus_bridge.settings import Agent, Limits
 from nexus_bridge.strip import TextStripper
 from tests.fakes.hub import prompt_for
 
-
 pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
 
 

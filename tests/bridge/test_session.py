@@ -36,7 +36,6 @@ from nexus_bridge.protocol import Resume as ResumeFrom
 from nexus_bridge.session import MAX_BAD_FRAMES, Session
 from tests.fakes.hub import prompt_for
 
-
 pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
 
 
