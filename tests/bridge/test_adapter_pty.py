@@ -111,7 +111,11 @@ async def test_a_question_at_the_terminal_ends_the_turn_and_is_shown(ask, monkey
 
 
 async def test_an_interrupted_program_ends_interrupted(ask):
-    (said,) = await ask(adapter("/bin/sh", "-c", "echo working; sleep 60"), "x", interrupt_at="working")
+    (said,) = await ask(
+        adapter("/bin/sh", "-c", "trap 'exit 130' INT; echo working; while :; do sleep 0.05; done"),
+        "x",
+        interrupt_at="working",
+    )
 
     assert done_of(said) == Done(status="interrupted")
 
