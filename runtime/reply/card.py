@@ -7,7 +7,7 @@ from typing import Final
 from nexus_bridge.events import ToolCall
 from runtime.reply.cleaning import clean
 from runtime.reply.markup import harmless
-from runtime.reply.splitting import PART_LIMIT, closed
+from runtime.reply.splitting import PART_LIMIT, Splitter, units
 
 TITLE_LIMIT: Final = 80
 WORKING: Final = "⏳ working…"
@@ -30,10 +30,14 @@ def one_line(text: str, *, limit: int = TITLE_LIMIT) -> str:
     return harmless(line if len(line) <= limit else line[: limit - 1].rstrip() + "…")
 
 
-def sentence(text: str, *, limit: int = PART_LIMIT // 2) -> str:
+def sentence(text: str, *, limit: int = PART_LIMIT) -> str:
     """A text of ours as it is posted: the words of others in it mention nobody, and it fits into one message."""
     safe = harmless(clean(text)).strip()
-    return safe if len(safe) <= limit else closed(safe[:limit].rstrip()) + "\n\n_… cut here …_"
+    if units(safe) <= limit:
+        return safe
+    splitter = Splitter(limit=limit)
+    splitter.feed(safe)
+    return f"{splitter.parts[0]}\n\n_… cut here, it is too long for one message …_"
 
 
 def tool_line(*, call: ToolCall | None, tool_count: int, note: str, elapsed_s: float) -> str:

@@ -30,7 +30,7 @@ LONG = {
     "one row, two failures": Scene(agents=(0,), session_keys=(0,), faults=2, stops=1, refusals=1),
     "two rows, revoked": Scene(faults=0, stops=0, revocations=1, refusals=1),
 }
-LIMIT = 700_000
+LIMIT = 400_000
 """States of one scene; beyond it what was reached is still checked, but not whether every row can end."""
 
 CROWDS = (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus_bridge import events
-from runtime.reply import MAX_PARTS, Ending, Names, Reply, Spent, units
+from runtime.reply import MAX_PARTS, Ending, Names, Reply, Spent, sentence, units
 from runtime.reply.splitting import Splitter
 
 LIMIT = 60
@@ -174,3 +174,10 @@ def test_a_cli_that_tells_its_answer_only_at_the_end_is_heard():
 
 def test_an_answer_that_was_streamed_is_not_repeated_by_its_end():
     assert reply_of("Once.", events.Done(status="ok", text="Once.")).final(ending=DONE) == ["Once."]
+
+
+def test_a_sentence_of_ours_is_whole_up_to_the_limit_and_cut_with_a_note_beyond():
+    assert sentence("word " * 890) == ("word " * 890).strip()
+    cut = sentence("```diff\n" + "+ line\n" * 2_000 + "```")
+    assert units(cut) < 5_000
+    assert "```\n\n_… cut here" in cut
