@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,11 @@ def fill_room(*, room_id: str, count: int) -> None:
     from gateway.models import Message, Room, User
 
     rng = random.Random(7)
-    room = Room.objects.get(rid=room_id)
+    deadline = time.monotonic() + 60
+    while not (room := Room.objects.filter(rid=room_id).first()):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the chat process did not find the room")
+        time.sleep(0.1)
     users = [
         User.objects.get_or_create(rocketchat_id=f"bench{number}", defaults={"username": f"bench{number}"})[0]
         for number in range(3)
