@@ -106,13 +106,14 @@ Chunks = list[tuple[int, int, str]]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`is_cut`: there is more than fitted into one look."""
+    """`has_all_rows` and `has_all_chunks`: no more of them were there than fit into one look."""
 
     rows: list[Row]
     openings: Mapping[int, Opening]
     chunks: Chunks
     notices: list[DueNotice]
-    is_cut: bool
+    has_all_rows: bool
+    has_all_chunks: bool
 
 
 def look(*, agent_id: int | None, seen: Mapping[int, int]) -> Look:
@@ -128,7 +129,8 @@ def look(*, agent_id: int | None, seen: Mapping[int, int]) -> Look:
         openings={} if agent_id is None else _openings(fresh, agent_id=agent_id),
         chunks=chunks,
         notices=_notices(agent_id),
-        is_cut=len(chunks) >= LOOK_CHUNKS or len(rows) >= LOOK_ROWS,
+        has_all_rows=len(rows) < LOOK_ROWS,
+        has_all_chunks=len(chunks) < LOOK_CHUNKS,
     )
 
 

@@ -120,7 +120,7 @@ class Poster:
         seen = {pk: row.last_seq for pk, row in self._rows.items()}
         found = await self._desk.run(partial(due.look, agent_id=self._desk.account.agent_id, seen=seen))
         self._take(found, seen=frozenset(seen))
-        if found.is_cut:
+        if not found.has_all_chunks:
             self._look_at = float("-inf")
         for lane in self._lanes.values():
             self._start(lane, group)
@@ -134,8 +134,8 @@ class Poster:
         for row in found.rows:
             live = self._rows.get(row.id)
             if live is not None and row.id not in anew:
-                _update(live, row, is_whole=not found.is_cut)
-        if not found.is_cut:
+                _update(live, row, is_whole=found.has_all_chunks)
+        if found.has_all_rows:
             self._forget(seen - {row.id for row in found.rows})
         for notice in found.notices:
             lane = self._lane(notice.rid)

@@ -335,3 +335,22 @@ async def test_the_database_that_goes_away_is_asked_again(desk, chat, row, monke
     assert await in_db(settled)(row)
     assert len(chat.texts()) == 1
     assert await in_db(Invocation.objects.filter(state=State.DONE).count)() == 1
+
+
+async def test_a_backlog_larger_than_one_look_is_said_in_order(desk, chat, row, room, bob, agent, monkeypatch):
+    from gateway.chat import due
+
+    monkeypatch.setattr(due, "LOOK_ROWS", 2)
+    monkeypatch.setattr(due, "LOOK_CHUNKS", 3)
+    threads = ("thread-1", "thread-2", "thread-3")
+    more = await in_db(lambda: [start(people.ask(room, bob, agent, thread=thread)) for thread in threads])()
+    rows = [row, *more]
+    for number, one in enumerate(rows):
+        await in_db(output)(one, *(f"{number}" for _ in range(5)))
+        await in_db(say_all)(one, "!")
+
+    await desk.quiet()
+    await desk.after(4)
+
+    assert [text.split("\n")[0] for text in chat.texts()] == ["00000!", "11111!", "22222!", "33333!"]
+    assert not await in_db(Invocation.objects.filter(reply_settled_at=None).exists)()
