@@ -7,9 +7,12 @@ from typing import Final
 from nexus_bridge.events import ToolCall
 from runtime.reply.cleaning import clean
 from runtime.reply.markup import harmless
-from runtime.reply.splitting import PART_LIMIT, Splitter, units
+from runtime.reply.splitting import PART_LIMIT, Splitter, closed, fence_after, units
 
 TITLE_LIMIT: Final = 80
+HEAD_UNITS: Final = 1_700
+TAIL_CHARS: Final = 1_500
+LEFT_OUT: Final = "_… the middle is left out here, it is too long for one message …_"
 WORKING: Final = "⏳ working…"
 
 
@@ -30,14 +33,21 @@ def one_line(text: str, *, limit: int = TITLE_LIMIT) -> str:
     return harmless(line if len(line) <= limit else line[: limit - 1].rstrip() + "…")
 
 
-def sentence(text: str, *, limit: int = PART_LIMIT) -> str:
-    """A text of ours as it is posted: the words of others in it mention nobody, and it fits into one message."""
+def sentence(text: str) -> str:
+    """A text of ours as it is posted: the words of others in it mention nobody, and it fits into one message.
+
+    Of one that is too long the head and the end stay: the newest question of a card stands at its end.
+    """
     safe = harmless(clean(text)).strip()
-    if units(safe) <= limit:
+    if units(safe) <= PART_LIMIT:
         return safe
-    splitter = Splitter(limit=limit)
-    splitter.feed(safe)
-    return f"{splitter.parts[0]}\n\n_… cut here, it is too long for one message …_"
+    head = Splitter(limit=HEAD_UNITS)
+    head.feed(safe)
+    at = safe.find("\n", len(safe) - TAIL_CHARS)
+    cut = at + 1 if at >= 0 else len(safe) - TAIL_CHARS
+    fence = fence_after(safe[:cut].removesuffix("\n"), fence=None)
+    tail = closed(("" if fence is None else f"{fence}\n") + safe[cut:])
+    return f"{head.parts[0]}\n\n{LEFT_OUT}\n\n{tail}"
 
 
 def tool_line(*, call: ToolCall | None, tool_count: int, note: str, elapsed_s: float) -> str:

@@ -176,8 +176,11 @@ def test_an_answer_that_was_streamed_is_not_repeated_by_its_end():
     assert reply_of("Once.", events.Done(status="ok", text="Once.")).final(ending=DONE) == ["Once."]
 
 
-def test_a_sentence_of_ours_is_whole_up_to_the_limit_and_cut_with_a_note_beyond():
+def test_a_sentence_of_ours_is_whole_up_to_the_limit_and_keeps_both_ends_beyond():
+    cut = sentence("First?\n```diff\n" + "+ line\n" * 2_000 + "```\nAnd now?")
+
     assert sentence("word " * 890) == ("word " * 890).strip()
-    cut = sentence("```diff\n" + "+ line\n" * 2_000 + "```")
     assert units(cut) < 5_000
-    assert "```\n\n_… cut here" in cut
+    assert cut.startswith("First?\n```diff\n")
+    assert cut.endswith("+ line\n```\nAnd now?")
+    assert sum(line.startswith("```") for line in cut.split("\n")) == 4
