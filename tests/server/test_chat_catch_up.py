@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -50,7 +51,7 @@ class FakeRest:
 
 @dataclass(eq=False)
 class Reader:
-    rest: FakeRest
+    rest: Any
     ready_ms: int = 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from gateway.chat import leases
-from gateway.models import BotAccount
+from gateway.models import BotAccount, HostLease
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
@@ -44,7 +44,7 @@ def test_a_second_process_gets_its_share_and_nothing_is_held_twice():
 def test_what_a_silent_process_held_is_free_when_its_lease_ends():
     leases.hold(owner="a")
     BotAccount.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    leases.HostLease.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    HostLease.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
 
     assert len(leases.hold(owner="b")) == 3
 

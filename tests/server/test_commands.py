@@ -160,7 +160,7 @@ def test_who_and_help_answer_and_ask_nobody(room):
 
 
 def test_a_command_in_a_direct_chat_is_no_question(room, alice):
-    agent = Notice.objects.none() or RoomMember.objects.get(agent__isnull=False).agent
+    agent = RoomMember.objects.get(agent__isnull=False).agent
     direct = make_room("dm", kind="dm", members=(make_user("bob"),))
     RoomMember.objects.create(room=direct, agent=agent, joined_at=timezone.now() - timedelta(hours=1))
 

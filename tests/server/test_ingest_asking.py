@@ -135,6 +135,7 @@ def test_an_agent_outside_the_room_is_named_as_absent(room):
     assert len(outcome.unplaced) == 1
     notice = Notice.objects.get()
     assert "echo is not in this room" in notice.text
+    assert notice.agent is not None
     assert notice.agent.slug == "claude-alice"
 
 

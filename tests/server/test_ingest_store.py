@@ -133,6 +133,7 @@ def test_an_agents_own_message_belongs_to_the_agent(room):
     Ingest().store(Batch(messages=[said("I say @claude-alice", by="claude-alice", mentions=("claude-alice",))]))
 
     row = Message.objects.get()
+    assert row.agent is not None
     assert row.agent.slug == "claude-alice"
     assert row.user is None
     assert not Invocation.objects.exists()
