@@ -167,7 +167,6 @@ CELERY_TASK_DEFAULT_QUEUE = "compose"
 CELERY_TASK_ROUTES = {
     "composer.compose": {"queue": "compose"},
     "composer.remember": {"queue": "memory"},
-    "composer.compact": {"queue": "memory"},
     "runtime.run": {"queue": "run"},
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
