@@ -269,10 +269,6 @@ def regenerate_token(*, name: str) -> Call:
     return Call("POST", "users.regeneratePersonalAccessToken", body={"tokenName": name})
 
 
-def remove_token(*, name: str) -> Call:
-    return Call("POST", "users.removePersonalAccessToken", body={"tokenName": name})
-
-
 def permissions(*, grants: Mapping[str, tuple[str, ...]]) -> Call:
     body: Document = {"permissions": [{"_id": name, "roles": list(roles)} for name, roles in grants.items()]}
     return Call("POST", "permissions.update", body=body)
@@ -318,10 +314,6 @@ def create_webhook(*, name: str, url: str, token: str, username: str) -> Call:
         "impersonateUser": False,
     }
     return Call("POST", "integrations.create", body=body)
-
-
-def list_webhooks() -> Call:
-    return Call("GET", "integrations.list", {"count": 100})
 
 
 def two_factor(*, password_sha256: str) -> dict[str, str]:
