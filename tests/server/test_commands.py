@@ -68,9 +68,18 @@ def test_a_command_is_read(text, name, number, rest):
     assert (command.name, command.number, command.text) == (name, number, rest)
 
 
-@pytest.mark.parametrize("text", ["!important thing", "stop", "please !stop", "! stop", "`!stop`", "!", "!!stop"])
+@pytest.mark.parametrize(
+    "text", ["!important thing", "stop", "please !stop", "! stop", "`!stop`", "!", "!!stop", "@bob !stop"]
+)
 def test_other_words_are_talk(text):
     assert commands.parse(text, usernames={}) is None
+
+
+def test_a_word_that_is_nearly_a_command_is_answered_with_the_command(room):
+    _store(said("!sotp"))
+
+    assert _answers() == ["There is no `!sotp`. Did you mean `!stop`? `!help` lists all commands."]
+    assert not Invocation.objects.exists()
 
 
 def test_stop_stops_what_its_author_asked_and_only_once(room):
@@ -155,7 +164,7 @@ def test_who_and_help_answer_and_ask_nobody(room):
     who, help_text = _answers()
     assert "`claude-alice` (claude, of alice): online" in who
     assert "@" not in who
-    assert all(f"`!{name}`" in help_text for name in commands.COMMANDS)
+    assert all(f"`!{name}" in help_text for name in commands.COMMANDS)
     assert not Invocation.objects.exists()
 
 
