@@ -15,7 +15,7 @@ CLIS ?=
 ARGS ?=
 SEED ?=
 
-.PHONY: help install install-dev demo test faults bench lint format lock manage migrate create-bridge wheel clean
+.PHONY: help install install-dev demo test faults bench lint format lock manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -55,6 +55,9 @@ manage: install  ## Run manage.py against the running demo, else the .env here (
 
 migrate: install  ## Bring the database up to date
 	@docker/manage migrate
+
+bootstrap: install  ## Bring Rocket.Chat to where Nexus can work in it (ARGS="--room backend --code 123456")
+	@docker/manage bootstrap $(ARGS)
 
 create-bridge: install  ## Make an agent behind a new bridge (USER= CLI= [ROLE=] [ROOM="general backend"])
 	@test "$(origin USER)" = "command line" -a -n "$(CLI)" || { echo "Say whose agent and which CLI: make create-bridge USER=alice CLI=claude [ROLE=backend] [ROOM=general]"; exit 2; }

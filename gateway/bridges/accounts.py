@@ -8,9 +8,11 @@ from typing import Final
 from django.conf import settings
 
 from gateway.bridges.errors import ChatTroubleError, NoSuchRoomError, NoSuchUserError, TakenError
-from gateway.rocketchat.admin import Login
+from gateway.models import Agent, BotAccount
+from gateway.rocketchat.admin import IMPATIENT, Login, Patience
 from gateway.rocketchat.calls import RefusedError, RestError
 from gateway.rocketchat.events import Document
+from gateway.secrets import seal
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +47,13 @@ class RoomThere:
     name: str
 
 
-def admin_login() -> Login:
+def admin_login(*, code: str = "", patience: Patience = IMPATIENT) -> Login:
     return Login(
         base_url=settings.NEXUS_ROCKETCHAT_URL,
         user=settings.NEXUS_ROCKETCHAT_ADMIN,
         password=settings.NEXUS_ROCKETCHAT_ADMIN_PASSWORD,
+        code=code,
+        patience=patience,
     )
 
 
@@ -89,7 +93,9 @@ def ensure_account(admin: Login, *, slug: str, name: str) -> Account:
     else:
         raise TakenError(f"{slug!r} is an account of somebody else in the chat; choose another --role")
     try:
-        with Login(base_url=settings.NEXUS_ROCKETCHAT_URL, user=slug, password=password) as bot:
+        # Logins are limited by address, whoever logs in: many accounts in one go need the caller's patience.
+        login = Login(base_url=admin.base_url, user=slug, password=password, patience=admin.patience)
+        with login as bot:
             token = bot.personal_token(name=TOKEN_NAME)
     except RestError:
         if found is None:
@@ -104,8 +110,28 @@ def invite(admin: Login, *, account_id: str, rooms: list[RoomThere]) -> None:
         try:
             admin.invite(rid=room.rid, kind=room.kind, user_id=account_id)
         except RefusedError as error:
-            cure = f"somebody of that room can invite it there: /invite, or add Nexus's admin account to {room.name!r}"
-            raise ChatTroubleError(f"the bot can't be invited into {room.name!r}: {error}; {cure}") from error
+            raise ChatTroubleError(f"the bot can't be invited: {invitation_cure(room, error)}") from error
+
+
+def invitation_cure(room: RoomThere, error: RefusedError) -> str:
+    """Into a private room only its own people invite: no role has that right from outside."""
+    who = "an owner or moderator of it" if room.kind == "p" else "somebody in it"
+    return (
+        f"{room.name!r} refuses ({error}); {who} can type /invite @NAME there, "
+        f"or add Nexus's admin account to it and run this again"
+    )
+
+
+def store_account(*, agent: Agent | None, account: Account) -> None:
+    """Keep an account's access token, sealed; the row of an account that was made anew goes on as that one's."""
+    rows = BotAccount.objects.filter(agent=agent) if agent else BotAccount.objects.filter(username=account.username)
+    found = rows.first() or BotAccount.objects.filter(rocketchat_id=account.user_id).first() or BotAccount()
+    found.agent = agent
+    found.rocketchat_id = account.user_id
+    found.username = account.username
+    found.access_token = seal(account.access_token)
+    found.is_broken, found.broken_reason = False, ""
+    found.save()
 
 
 def take_away(admin: Login, *, user_id: str) -> None:

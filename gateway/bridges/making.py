@@ -13,7 +13,6 @@ from gateway.bridges.naming import check_cli, check_slug, slug_of
 from gateway.models import Agent, BotAccount, Bridge, User, WhoMayAsk
 from gateway.rocketchat.admin import Login
 from gateway.rocketchat.calls import RestError
-from gateway.secrets import seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def _ensure_host_agent(admin: Login, *, bridge: Bridge, slug: str, cli: str, act
         agent, _ = Agent.objects.get_or_create(
             slug=slug, defaults={"cli_kind": cli, "bridge": bridge, "who_may_ask": WhoMayAsk.ROOM}
         )
-        _store_account(agent=agent, account=account)
+        accounts.store_account(agent=agent, account=account)
         audit.record(actor=actor, action="agent_created", target=slug, cli=cli, bridge=bridge.name)
 
 
@@ -132,19 +131,6 @@ def _store(*, owner: Person, account: Account, cli: str, who_may_ask: str, paral
     agent = Agent.objects.create(
         slug=slug, cli_kind=cli, bridge=bridge, owner=user, who_may_ask=who_may_ask, parallel=parallel
     )
-    _store_account(agent=agent, account=account)
+    accounts.store_account(agent=agent, account=account)
     audit.record(actor=actor, action="bridge_created", target=slug, owner=owner.username, cli=cli)
     return Made(bridge_id=bridge.pk, agent_id=agent.pk, slug=slug, cli=cli, token=token, is_new=True)
-
-
-def _store_account(*, agent: Agent, account: Account) -> None:
-    BotAccount.objects.update_or_create(
-        rocketchat_id=account.user_id,
-        defaults={
-            "agent": agent,
-            "username": account.username,
-            "access_token": seal(account.access_token),
-            "is_broken": False,
-            "broken_reason": "",
-        },
-    )

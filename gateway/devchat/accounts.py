@@ -142,7 +142,7 @@ def log_in(store: Store, *, login: str, digest: str, code: str = "", factor_requ
 
 
 def _wants_mailed_code(store: Store, user: User) -> bool:
-    return store.switches.two_factor_enabled and user.email_two_factor
+    return store.switches.two_factor_enabled and user.email_two_factor and user.verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,7 @@ def pass_two_factor(store: Store, *, user: User, token: Token | None, factor: Se
         return
     if store.now() - user.created_at < GRACE_MS:
         return
-    method = "email" if user.email_two_factor else "password"
+    method = "email" if user.email_two_factor and user.verified else "password"
     if factor.method == method and _factor_matches(user, factor):
         return
     raise totp_required(method, user.username)

@@ -45,7 +45,7 @@ class RefusedError(RestError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request below /api/v1/. `upload` is (file name, content type, bytes)."""
+    """One request below /api/v1/. `upload` is (file name, content type, bytes), sent as the form's `upload_field`."""
 
     method: str
     path: str
@@ -53,10 +53,11 @@ class Call:
     body: Document | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     upload: tuple[str, str, bytes] | None = None
+    upload_field: str = "file"
 
     @property
     def url_path(self) -> str:
-        return f"/api/v1/{self.path}"
+        return self.path if self.path.startswith("/") else f"/api/v1/{self.path}"
 
 
 def answer(*, status: int, headers: Mapping[str, str], content: bytes) -> Document:
@@ -220,105 +221,6 @@ def upload(*, rid: str, name: str, content_type: str, data: bytes) -> Call:
 def confirm_upload(*, rid: str, file_id: str, text: str, thread: str) -> Call:
     body = {"msg": text} | ({"tmid": thread} if thread else {})
     return Call("POST", f"rooms.mediaConfirm/{quote(rid, safe='')}/{quote(file_id, safe='')}", body=body)
-
-
-# What an administrator does
-
-
-def login(*, user: str, password: str) -> Call:
-    return Call("POST", "login", body={"user": user, "password": password})
-
-
-def logout() -> Call:
-    return Call("POST", "logout")
-
-
-def user_info(*, username: str) -> Call:
-    return Call("GET", "users.info", {"username": username})
-
-
-def create_user(*, username: str, name: str, email: str, password: str, roles: tuple[str, ...]) -> Call:
-    """Not verified: a verified address is enrolled in two-factor by mail, and then the password alone no longer logs in."""
-    body: Document = {
-        "username": username,
-        "name": name,
-        "email": email,
-        "password": password,
-        "roles": list(roles),
-        "verified": False,
-        "joinDefaultChannels": False,
-        "requirePasswordChange": False,
-        "sendWelcomeEmail": False,
-    }
-    return Call("POST", "users.create", body=body)
-
-
-def set_password(*, user_id: str, password: str) -> Call:
-    return Call("POST", "users.update", body={"userId": user_id, "data": {"password": password}})
-
-
-def delete_user(*, user_id: str) -> Call:
-    return Call("POST", "users.delete", body={"userId": user_id})
-
-
-def personal_token(*, name: str) -> Call:
-    return Call("POST", "users.generatePersonalAccessToken", body={"tokenName": name, "bypassTwoFactor": True})
-
-
-def regenerate_token(*, name: str) -> Call:
-    return Call("POST", "users.regeneratePersonalAccessToken", body={"tokenName": name})
-
-
-def permissions(*, grants: Mapping[str, tuple[str, ...]]) -> Call:
-    body: Document = {"permissions": [{"_id": name, "roles": list(roles)} for name, roles in grants.items()]}
-    return Call("POST", "permissions.update", body=body)
-
-
-def list_permissions() -> Call:
-    return Call("GET", "permissions.listAll")
-
-
-def room_named(*, name: str) -> Call:
-    return Call("GET", "rooms.info", {"roomName": name})
-
-
-def create_room(*, kind: str, name: str, members: tuple[str, ...]) -> Call:
-    return Call("POST", f"{family(kind)}.create", body={"name": name, "members": list(members)})
-
-
-def invite(*, rid: str, kind: str, user_id: str) -> Call:
-    return Call("POST", f"{family(kind)}.invite", body={"roomId": rid, "userId": user_id})
-
-
-def open_direct(*, username: str) -> Call:
-    return Call("POST", "im.create", body={"username": username})
-
-
-def create_webhook(*, name: str, url: str, token: str, username: str) -> Call:
-    body: Document = {
-        "type": "webhook-outgoing",
-        "name": name,
-        "enabled": True,
-        "event": "sendMessage",
-        "username": username,
-        "channel": "all_public_channels,all_private_groups,all_direct_messages",
-        "urls": [url],
-        "scriptEnabled": False,
-        "token": token,
-        "triggerWords": [],
-        "triggerWordAnywhere": False,
-        "runOnEdits": False,
-        "retryFailedCalls": True,
-        "retryCount": 6,
-        "retryDelay": "powers-of-ten",
-        "impersonateUser": False,
-    }
-    return Call("POST", "integrations.create", body=body)
-
-
-def two_factor(*, password_sha256: str) -> dict[str, str]:
-    """Headers for calls that want a second factor, where the password may stand in for one."""
-    return {"x-2fa-method": "password", "x-2fa-code": password_sha256}
 
 
 def texts(value: Any) -> list[Any]:

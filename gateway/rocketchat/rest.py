@@ -97,7 +97,7 @@ class RestClient:
         files = None
         if call.upload:
             name, content_type, data = call.upload
-            files = {"file": (name, data, content_type)}
+            files = {call.upload_field: (name, data, content_type)}
         try:
             async with asyncio.timeout(TIMEOUT_S * 2):
                 response = await self._http.request(

@@ -11,7 +11,7 @@ import pytest
 from gateway.devchat.accounts import create_user
 from gateway.devchat.mentions import find_mentions
 from gateway.devchat.store import Store
-from gateway.rocketchat import calls
+from gateway.rocketchat import admin_calls, calls
 from tests.contract.conftest import Devchat
 from tests.contract.npm import SCRIPTS, npm_modules
 
@@ -267,20 +267,24 @@ def test_what_nexus_sends_fits_the_published_schemas(modules: Path) -> None:
         ("isSubscriptionsReadProps", calls.read(rid="r")),
         ("isSubscriptionsGetProps", calls.subscriptions()),
         ("isRoomsInfoProps", calls.room_info(rid="r")),
-        ("isRoomsInfoProps", calls.room_named(name="r")),
-        ("isUsersInfoParamsGetProps", calls.user_info(username="u")),
+        ("isRoomsInfoProps", admin_calls.room_named(name="r")),
+        ("isUsersInfoParamsGetProps", admin_calls.user_info(username="u")),
         (
             "isUserCreateParamsPOST",
-            calls.create_user(username="u", name="n", email="u@example.org", password="p", roles=("bot",)),
+            admin_calls.create_user(username="u", name="n", email="u@example.org", password="p", roles=("bot",)),
         ),
-        ("isUsersUpdateParamsPOST", calls.set_password(user_id="u", password="p")),
-        ("isChannelsCreateProps", calls.create_room(kind="c", name="r", members=("u",))),
-        ("isGroupsCreateProps", calls.create_room(kind="p", name="r", members=("u",))),
-        ("isGroupsInviteProps", calls.invite(rid="r", kind="p", user_id="u")),
-        ("isDmCreateProps", calls.open_direct(username="u")),
+        ("isUsersUpdateParamsPOST", admin_calls.set_password(user_id="u", password="p")),
+        ("isChannelsCreateProps", admin_calls.create_room(kind="c", name="r", members=("u",))),
+        ("isGroupsCreateProps", admin_calls.create_room(kind="p", name="r", members=("u",))),
+        ("isGroupsInviteProps", admin_calls.invite(rid="r", kind="p", user_id="u")),
+        ("isDmCreateProps", admin_calls.open_direct(username="u")),
+        ("isIntegrationsRemoveProps", admin_calls.remove_webhook(integration_id="i")),
+        ("isIntegrationsListProps", admin_calls.integrations(offset=100)),
+        ("isSettingsPublicWithPaginationProps", admin_calls.public_settings(names=("a", "b"))),
+        ("isRoomsAdminRoomsProps", admin_calls.any_room(name="r")),
         (
             "isIntegrationsCreateProps",
-            calls.create_webhook(name="n", url="http://127.0.0.1:9/", token="t", username="rocket.cat"),
+            admin_calls.create_webhook(name="n", url="http://127.0.0.1:9/", token="t", username="rocket.cat"),
         ),
     ]
 

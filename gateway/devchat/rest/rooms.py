@@ -154,7 +154,9 @@ def room_info(call: Call) -> Document:
 @get("rooms.adminRooms")
 def admin_rooms(call: Call) -> Document:
     call.require("view-room-administration")
-    return call.page("rooms", _documents(call, list(call.store.rooms.values())))
+    term = call.text("filter").lower()
+    found = [room for room in call.store.rooms.values() if term in room.name.lower()]
+    return call.page("rooms", _documents(call, found))
 
 
 @post("rooms.muteUser")
