@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from django.conf import settings
@@ -62,20 +63,18 @@ def run(*, options: Options, say: Say, sleep: Callable[[float], None] = time.sle
 def _steps(admin: Login, *, options: Options, tell: Say) -> None:
     for step in server.check(admin, wants_hook=bool(options.hook_url)):
         tell(step)
-    nexus = _guarded("bot account @nexus", tell, lambda: bots.ensure_service(admin, tell=tell))
+    nexus = _guarded("bot account @nexus", tell, partial(bots.ensure_service, admin, tell=tell))
     agents = Agent.objects.filter(is_enabled=True).select_related("owner", "bot_account").order_by("slug")
     members = [nexus] if nexus else []
     for agent in agents:
-        bot = _guarded(
-            f"bot account @{agent.slug}", tell, lambda agent=agent: bots.ensure_agent(admin, agent, tell=tell)
-        )
+        bot = _guarded(f"bot account @{agent.slug}", tell, partial(bots.ensure_agent, admin, agent, tell=tell))
         members += [bot] if bot else []
     for name in options.rooms:
-        _guarded(f"room {name}", tell, lambda name=name: places.ensure(admin, name=name, bots=members, tell=tell))
+        _guarded(f"room {name}", tell, partial(places.ensure, admin, name=name, bots=members, tell=tell))
     if options.hook_url:
-        _guarded("webhook", tell, lambda: hook.ensure(admin, url=options.hook_url, tell=tell))
+        _guarded("webhook", tell, partial(hook.ensure, admin, url=options.hook_url, tell=tell))
     if nexus:
-        _guarded("posting", tell, lambda: server.probe(admin, bot=nexus, tell=tell))
+        _guarded("posting", tell, partial(server.probe, admin, bot=nexus, tell=tell))
 
 
 def _guarded(subject: str, tell: Say, step: Callable[[], T]) -> T | None:

@@ -9,8 +9,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from gateway import bootstrap, bridges
-from gateway.bootstrap import Options, Verdict, bots, hook, order
+from gateway.bootstrap import Options, Step, Verdict, hook, order
 from gateway.bootstrap.avatar import avatar
+from gateway.bridges import accounts
 from gateway.models import AuditEntry, BotAccount
 from gateway.rocketchat.admin import Caller, Login
 from gateway.rocketchat.calls import Call
@@ -60,7 +61,7 @@ def person(chat, name):
 
 def run(**changes):
     """The steps that were told, as text, by verdict."""
-    steps = []
+    steps: list[Step] = []
     values = {name: getattr(OPTIONS, name) for name in ("rooms", "code", "hook_url", "wait_s")} | changes
     is_well = bootstrap.run(options=Options(**values), say=steps.append, sleep=lambda _: None)
     assert is_well is all(step.verdict != Verdict.FAILED for step in steps)
@@ -115,7 +116,7 @@ def test_a_run_that_was_cut_off_is_finished_by_the_next_one(chat, monkeypatch, a
     def cut_off(*_arguments, **_values):
         raise CutOffError
 
-    step = {"account": (bots.accounts, "store_account"), "room": (hook, "ensure")}[after]
+    step = {"account": (accounts, "store_account"), "room": (hook, "ensure")}[after]
     with monkeypatch.context() as patch:
         patch.setattr(*step, cut_off)
         with pytest.raises(CutOffError):
@@ -316,7 +317,7 @@ def test_the_command_prints_a_line_per_step_and_what_came_of_it(settings):
 
 
 def test_limits_of_the_login_are_waited_out(chat):
-    waits = []
+    waits: list[float] = []
     limit = {"match": {"path": "login"}, "action": "status", "status": 429, "retry_after": 7, "skip": 1}
     control(chat, "faults", limit)
 
