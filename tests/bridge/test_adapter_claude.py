@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from nexus_bridge import events
 from nexus_bridge.adapters.base import Profile, Turn
-from nexus_bridge.adapters.claude import ClaudeAdapter, break_syntax
+from nexus_bridge.adapters.claude import ClaudeAdapter
 from nexus_bridge.adapters.claude_tools import detail_of, title_of
 from nexus_bridge.adapters.lines import Frame
+from nexus_bridge.adapters.prompt_text import break_syntax
 from nexus_bridge.events import Done, Notice, Permission, Session, Text, Thinking, ToolCall, ToolResult, Usage
 from tests.bridge.recordings import play, recordings, rows
 

@@ -61,13 +61,18 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Permission(Event, frozen=True, tag="permission"):
-    """The CLI asks before it acts and waits for an answer. `detail` is the whole command or diff."""
+    """The CLI asks before it acts and waits for an answer. `detail` is the whole command or diff.
+
+    `tool` is what kind of tool it is, as for a call; `paths` the files it is about, where the CLI says.
+    """
 
     id: str
     tool_call: str = ""
     name: str = ""
+    tool: str = "other"
     title: str = ""
     detail: str = ""
+    paths: list[str] = []
     options: list[Option] = []
 
 

@@ -148,6 +148,7 @@ class Runner:
         if turn.done is not None and turn.done.error_kind == "session":
             await self._let_go(turn)
             turn.renew()
+            turn.take([Notice(text="It no longer knows what was said here before, so it starts afresh.")])
             cli = await self._begin(turn, cli_session=None)
             await turn.watch()
         if turn.order is not None and not (isinstance(turn.order, Stop) and await turn.obey()):

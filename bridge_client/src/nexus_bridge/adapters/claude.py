@@ -5,7 +5,6 @@ servers of the developer's own configuration as well. Anything else belongs into
 """
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -13,6 +12,7 @@ import msgspec
 
 from nexus_bridge.adapters.base import Capabilities, Profile, Spawn, Turn
 from nexus_bridge.adapters.claude_output import ClaudeOutput
+from nexus_bridge.adapters.prompt_text import break_syntax
 from nexus_bridge.environment import clean_env
 from nexus_bridge.events import AnyEvent
 
@@ -30,12 +30,6 @@ SETTINGS: Final = {
     "CLAUDE_CODE_MAX_RETRIES": "3",  # its default of 10 keeps a room waiting for three minutes
     "ENABLE_TOOL_SEARCH": "false",  # otherwise the model has to search for our tools before it knows them
 }
-
-BREAK: Final = "\u200b"
-"""A zero-width space: people don't see it, Claude no longer takes what it parts for its own syntax."""
-
-_MENTION: Final = re.compile(r"(?<![\w.+-])@(?!\u200b)")
-_LEADING: Final = re.compile(r"\A(?=\s*[/!#])")
 
 
 class ClaudeAdapter:
@@ -120,15 +114,6 @@ class ClaudeAdapter:
 
     def exited(self, *, code: int, stderr_tail: str) -> list[AnyEvent]:
         return self._output.exited(code=code, stderr_tail=stderr_tail)
-
-
-def break_syntax(text: str) -> str:
-    """Prompt text is data: it must neither pull in files (`@path`) nor run commands (a leading `/`, `!` or `#`).
-
-    Claude expands `@` at the start and after white space, and a slash command at the very start; all other places
-    where a later version might are broken as well. Addresses (a@b) stay as they are.
-    """
-    return _LEADING.sub(BREAK, _MENTION.sub(f"@{BREAK}", text), count=1)
 
 
 _DUPLEX: Final = (

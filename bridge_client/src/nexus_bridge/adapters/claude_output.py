@@ -7,7 +7,7 @@ unknown type are counted and passed over: a newer version must not break a turn.
 from collections import Counter
 from typing import Final
 
-from nexus_bridge.adapters.claude_tools import detail_of, kind_of_tool, shown_input, title_of
+from nexus_bridge.adapters.claude_tools import detail_of, kind_of_tool, paths_of, shown_input, title_of
 from nexus_bridge.adapters.lines import Frame, JsonLines, count_of, list_of, number_of, object_of, text_of
 from nexus_bridge.events import (
     AnyEvent,
@@ -274,7 +274,9 @@ class ClaudeOutput:
                 id=identity,
                 tool_call=text_of(request, "tool_use_id"),
                 name=name,
+                tool=kind_of_tool(name),
                 title=title_of(name, given),
+                paths=paths_of(given),
                 detail=detail_of(name, given),
                 options=_OPTIONS,
             )

@@ -61,6 +61,11 @@ def detail_of(name: str, given: Frame) -> str:
             return _json(given)
 
 
+def paths_of(given: Frame) -> list[str]:
+    """The file it is about, where it names one."""
+    return [path for key in ("file_path", "notebook_path", "path") if (path := text_of(given, key))]
+
+
 def _diff(edit: object, *, path: str) -> str:
     old, new = text_of(edit, "old_string").splitlines(), text_of(edit, "new_string").splitlines()
     return "\n".join(difflib.unified_diff(old, new, fromfile=path, tofile=path, lineterm=""))
