@@ -46,12 +46,13 @@ def opened(kind: str, **options) -> tuple[Adapter, list[dict]]:
 
 def _answer(method: str) -> dict:
     can = {"loadSession": True, "mcpCapabilities": {"http": True}}
-    return {
+    answers: dict[str, dict] = {
         "initialize": {"agentCapabilities": can, "authMethods": [{"id": "gemini-api-key"}]},
         "session/new": {"sessionId": "s1"},
         "thread/start": {"thread": {"id": "s1"}, "model": "m"},
         "thread/resume": {"thread": {"id": "s1"}},
-    }.get(method, {})
+    }
+    return answers.get(method, {})
 
 
 @pytest.mark.parametrize("kind", ALL)

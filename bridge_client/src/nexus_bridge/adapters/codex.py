@@ -247,7 +247,7 @@ class CodexAdapter:
                 return None
         paths = codex_tools.paths_of(item)
         call = text_of(params, "itemId")
-        return Permission(id=identity, tool_call=call, paths=paths, options=_OPTIONS, **found)  # type: ignore[arg-type]
+        return Permission(id=identity, tool_call=call, paths=paths, options=_OPTIONS, **found)
 
     def _refuse(self, request: object, *, method: str) -> None:
         """Questions no room can answer: declined where there is a form for it, else an error."""

@@ -170,8 +170,8 @@ class CodexOutput:
 def failure(error: Frame) -> Done:
     message = text_of(error, "message") or "Codex gave no reason."
     info = error.get("codexErrorInfo")
-    named = _NAMED.get(info, "") if isinstance(info, str) else ""
+    named = _NAMED.get(info) if isinstance(info, str) else None
     statuses = [count_of(one, "httpStatusCode") for one in object_of(error, "codexErrorInfo").values()]
-    by_status = next((kind for status in statuses if (kind := STATUS_KINDS.get(status))), "")
-    kind = named or by_status or kind_of_words(message) or "unknown"
+    by_status = next((found for status in statuses if (found := STATUS_KINDS.get(status))), None)
+    kind: ErrorKind = named or by_status or kind_of_words(message) or "unknown"
     return Done(status="error", error_kind=kind, message=message)
