@@ -90,7 +90,7 @@ def test_lines_that_nobody_knows_are_counted_and_passed_over(kind, recording):
     ]
     if "dir" in recorded[0]:
         strange = [{"dir": "recv", "msg": strange[0], "t": 0}]
-    mixed = [row for one in recorded for row in (*strange, one)]
+    mixed: list[dict] = [row for one in recorded for row in (*strange, one)]
     one = adapter(kind, recording)
 
     player = play_rpc if "dir" in recorded[0] else play
