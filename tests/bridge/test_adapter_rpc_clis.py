@@ -84,7 +84,7 @@ def test_every_byte_alone_gives_the_same_events(kind):
 @BY_NAME
 def test_lines_that_nobody_knows_are_counted_and_passed_over(kind, recording):
     recorded = rows(recording)
-    strange = [
+    strange: list[dict] = [
         {"method": "brand/new", "params": {}, "type": "brand.new"},
         {"jsonrpc": "2.0", "id": 999, "result": None},
     ]
