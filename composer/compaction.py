@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from composer import budget
+from composer.landmarks import by_relevance
 from composer.memory import embedder
 from composer.memory.lines import SPOKEN, Line, Moment, in_order, micros, select
 from composer.models import Summary
@@ -34,7 +35,10 @@ IDLE = timedelta(minutes=10)
 COMPACT_EVERY_S = 60.0
 _compacted_at = float("-inf")
 
-MAX_LANDMARKS = 60
+MAX_LANDMARKS = 200
+NEWEST_LANDMARKS = 12
+"""So many come first whatever is asked; older ones by what they have in common with the question."""
+
 MAX_SUMMARIES = 8
 
 
@@ -59,18 +63,20 @@ class Compacted:
         return self.first <= line.order <= self.last and line.id <= max(self.first.id, self.last.id)
 
 
-def landmarks(*, room_id: int) -> list[Pinned]:
-    """The room's live landmarks, newest first."""
+def landmarks(*, room_id: int, question: str = "") -> list[Pinned]:
+    """The room's live landmarks: the newest, newest first, then by what they have in common with the question."""
     rows = sql.rows(
-        "SELECT l.message_id, l.kind FROM landmarks l JOIN messages m ON m.id = l.message_id WHERE m.room_id = %s"
-        " AND m.deleted_at IS NULL AND l.unpinned_at IS NULL AND l.superseded_by_id IS NULL"
-        " ORDER BY l.created_at DESC, l.id DESC LIMIT %s",
-        [room_id, MAX_LANDMARKS],
+        "SELECT l.message_id, l.kind FROM landmarks l JOIN messages m ON m.id = l.message_id"
+        " WHERE l.room_id = %s AND m.room_id = %s AND m.deleted_at IS NULL AND l.unpinned_at IS NULL"
+        " AND l.superseded_by_id IS NULL ORDER BY l.created_at DESC, l.id DESC LIMIT %s",
+        [room_id, room_id, MAX_LANDMARKS],
     )
     if not rows:
         return []
     lines = {line.id: line for line in select(f"m.id = ANY(%s::bigint[]) AND {SPOKEN}", [[pk for pk, _ in rows]])}
-    return [Pinned(kind, lines[pk]) for pk, kind in rows if pk in lines]
+    pinned = [Pinned(kind, lines[pk]) for pk, kind in rows if pk in lines]
+    order = by_relevance([one.line.text for one in pinned], question=question, newest=NEWEST_LANDMARKS)
+    return [pinned[index] for index in order]
 
 
 def summaries(*, room_id: int) -> list[Compacted]:

@@ -88,7 +88,7 @@ def draw(*, invocation_id: int) -> Drawn:
         window=window,
         profiles=profiles.read(asked=who, speaker_ids=speaker_ids),
         project=project.read(asked=who, talk_scope=talk_scope),
-        landmarks=compaction.landmarks(room_id=who.room_id),
+        landmarks=compaction.landmarks(room_id=who.room_id, question=who.text),
         summaries=compaction.summaries(room_id=who.room_id),
         tools=tools.allowed(room_id=who.room_id),
         recalled=pending.take(room_id=who.room_id, before=who.before),

@@ -11,6 +11,8 @@ from pgvector.django import HnswIndex, VectorField
 from gateway.models import Agent, Invocation, Message, Room, User
 
 VECTOR_DIMENSIONS = 1536
+KINDS = ("decision", "spec", "code", "question", "action")
+"""Of landmarks."""
 
 
 class Prompt(models.Model):
@@ -86,27 +88,41 @@ class Summary(models.Model):
 
 
 class Landmark(models.Model):
-    """A pinned message: never compacted, in every prompt of its room while live."""
+    """A pinned message: never compacted, in every prompt of its room while live.
+
+    `room` is always its message's (a trigger sets it), for the index. `superseded_by` is a later landmark that replaces it.
+    """
 
     message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="landmark")
-    kind = models.CharField(
-        max_length=10, choices=[(kind, kind) for kind in ("decision", "spec", "code", "question", "action")]
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="+", editable=False)
+    kind = models.CharField(max_length=10, choices=[(kind, kind) for kind in KINDS])
+    found_by = models.CharField(
+        max_length=10, default="person", choices=[(way, way) for way in ("person", "rule", "chat", "agent")]
     )
     pinned_by_user = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     pinned_by_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     superseded_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     unpinned_at = models.DateTimeField(null=True, blank=True)
+    unpinned_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         db_table = "landmarks"
+        indexes: ClassVar = [
+            models.Index(
+                fields=["room", "-created_at", "-id"], name="landmark_live", condition=Q(unpinned_at__isnull=True)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.message_id}"
 
 
 class Fact(models.Model):
-    """A structured statement. `scope` is room:<rid>, dm:<user>:<agent>, profile:<user>, project:<id> or global."""
+    """A structured statement. `scope` is room:<rid>, dm:<user>:<agent>, profile:<user>, project:<id> or global.
+
+    A learned one names Mem0's row; a trigger takes that away with it.
+    """
 
     scope = models.CharField(max_length=200)
     key = models.CharField(max_length=200)
@@ -114,6 +130,7 @@ class Fact(models.Model):
     confidence = models.FloatField(default=1.0)
     source_message = models.ForeignKey(Message, null=True, blank=True, on_delete=models.CASCADE, related_name="facts")
     set_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    memory_id = models.UUIDField(null=True, blank=True, unique=True, help_text="Learned by Mem0: its row.")
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
@@ -131,6 +148,25 @@ class Fact(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"
+
+
+class Forgetting(models.Model):
+    """A person's wish to be forgotten: everything of his up to `asked_at`. Done in batches, so it may be taken up again."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    asked_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+    message_count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        db_table = "forgettings"
+        constraints = [models.UniqueConstraint(fields=["user", "asked_at"], name="forgetting_once")]
+        indexes: ClassVar = [
+            models.Index(fields=["id"], name="forgetting_to_do", condition=Q(done_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.asked_at}"
 
 
 class Memory(models.Model):

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from gateway import bridge_http, downloads, health
+from gateway import bridge_http, downloads, health, links
 
 urlpatterns = [
     path("healthz", health.healthz),
@@ -13,5 +13,6 @@ urlpatterns = [
     path("bridge/files/<int:file_id>", bridge_http.fetch_file),
     path("client/", downloads.listing),
     path("client/<str:name>", downloads.wheel),
+    path("m/<str:rc_id>", links.follow),
     path("admin/", admin.site.urls),
 ]

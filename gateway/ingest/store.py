@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from composer.memory import working
 from composer.memory.lines import MAX_LINE_CHARS, Line
 from gateway import commands, mentions, nudges, pipeline
-from gateway.ingest import asking, rows
+from gateway.ingest import asking, keeping, rows
 from gateway.ingest.asking import Question
 from gateway.ingest.batches import Batch, Outcome, Versions, fold
 from gateway.ingest.rows import Bots, Person, Stored
@@ -238,6 +238,7 @@ class Ingest:
                     questions.append(question)
             if one.newest.reactions:
                 reacted.append((one, row))
+        keeping.keep(found, stored=stored, known=known, bots=bots, programs=programs)
         asked = asking.find_asked(questions, bots=bots) if questions else []
         if asked:
             opening = asking.open_asked(asked, now=now)

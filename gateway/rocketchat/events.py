@@ -36,7 +36,7 @@ class BadDocumentError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
-    """One version of one message. Times are milliseconds since 1970. `mentions` are user ids."""
+    """One version of one message. Times are milliseconds since 1970. `mentions` are user ids, `pinned_by` is a username."""
 
     rc_id: str
     rid: str
@@ -57,6 +57,8 @@ class ChatMessage:
     is_ephemeral: bool = False
     is_encrypted: bool = False
     is_imported: bool = False
+    is_pinned: bool = False
+    pinned_by: str = ""
 
     @property
     def is_tombstone(self) -> bool:
@@ -121,6 +123,7 @@ def message(document: object) -> ChatMessage:
     text = get("msg")
     edited = get("editedAt")
     editor = get("editedBy")
+    pinner = get("pinnedBy")
     mentions = get("mentions")
     reactions = get("reactions")
     system_type = get("t")
@@ -146,6 +149,8 @@ def message(document: object) -> ChatMessage:
         is_ephemeral=get("private") is True or get("_hidden") is True,
         is_encrypted="content" in document or system_type == "e2e",
         is_imported=bool(get("imported")),
+        is_pinned=get("pinned") is True,
+        pinned_by=_name(pinner.get("username")) if isinstance(pinner, dict) else "",
     )
 
 

@@ -1,0 +1,85 @@
+"""How is a person forgotten? His words become tombstones, batch by batch, and whatever was made of them goes with them.
+
+A tombstone stays one, whatever the chat says later; triggers take away summaries, vectors, landmarks, facts, and empty
+`remembered_at`, so that memory follows. Interrupted, it is taken up again by the next pass.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, LiteralString
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from composer.memory import working
+from composer.models import Forgetting
+from gateway import sql
+from gateway.invocations import OPEN, request_cancel
+from gateway.models import FINAL, File, Invocation, User
+
+logger = logging.getLogger(__name__)
+
+BATCH: Final = 500
+TIME_S: Final = 15.0
+
+_BURY: LiteralString = (
+    "UPDATE messages SET text = '', deleted_at = now(), attachments = '[]', reactions = '{}' WHERE id IN"
+    " (SELECT id FROM messages WHERE user_id = %s AND deleted_at IS NULL AND ts <= %s ORDER BY id LIMIT %s FOR UPDATE)"
+    " RETURNING id"
+)
+# Prompts that were made for him, or that hold a line or a fact of his.
+_PROMPTS: LiteralString = (
+    "DELETE FROM prompts p USING invocations i WHERE i.id = p.invocation_id AND i.state = ANY(%s::text[])"
+    " AND p.created_at <= %s AND (i.root_asker_id = %s OR EXISTS (SELECT 1 FROM jsonb_array_elements(p.sections) AS s,"
+    " jsonb_array_elements(s->'sources') AS o JOIN messages m ON m.id = (CASE WHEN o->>'kind' IN ('message', 'landmark')"
+    " THEN o->>'id' ELSE o->>'message' END)::bigint WHERE m.user_id = %s) OR p.sections @? %s::jsonpath)"
+)
+
+
+def ask(*, user: User, until: datetime) -> None:
+    """In the command's transaction: what he said about himself goes now, the rest in the background."""
+    sql.execute("DELETE FROM facts WHERE scope = %s", [f"profile:{user.rocketchat_id}"])
+    sql.execute(
+        "DELETE FROM facts WHERE source_message_id IN (SELECT id FROM messages WHERE user_id = %s AND ts <= %s)",
+        [user.pk, until],
+    )
+    Forgetting.objects.get_or_create(user=user, asked_at=until)
+
+
+def work(*, clock: Callable[[], float] = time.monotonic) -> int:
+    """Go on with what people asked for, for a while. How many messages became tombstones."""
+    end = clock() + TIME_S
+    count = 0
+    for wish in Forgetting.objects.filter(done_at=None).select_related("user").order_by("pk"):
+        while clock() < end:
+            buried = _one_batch(wish)
+            count += buried
+            if not buried:
+                _finish(wish)
+                break
+    return count
+
+
+def _one_batch(wish: Forgetting) -> int:
+    with transaction.atomic(durable=True):
+        buried = [pk for (pk,) in sql.rows(_BURY, [wish.user_id, wish.asked_at, BATCH])]
+        File.objects.filter(message_id__in=buried).update(expires_at=Now())
+        for row in Invocation.objects.filter(message_id__in=buried, state__in=OPEN).order_by("pk"):
+            request_cancel(invocation_id=row.pk, reason="message_deleted")
+        wish.message_count += len(buried)
+        Forgetting.objects.filter(pk=wish.pk).update(message_count=wish.message_count)
+    return len(buried)
+
+
+def _finish(wish: Forgetting) -> None:
+    person = wish.user
+    profile = f'$[*].sources[*].scope ? (@ == "profile:{person.rocketchat_id}")'
+    with transaction.atomic(durable=True):
+        sql.execute(_PROMPTS, [list(FINAL), wish.asked_at, person.pk, person.pk, profile])
+        Forgetting.objects.filter(pk=wish.pk).update(done_at=Now())
+    rooms = sql.rows("SELECT DISTINCT room_id FROM messages WHERE user_id = %s", [person.pk])
+    for (room_id,) in rooms:
+        working.forget(room_id=room_id)
+    logger.info("a person is forgotten", extra={"user": person.pk, "messages": wish.message_count})
