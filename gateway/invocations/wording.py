@@ -2,38 +2,8 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Final
 
-RETRY: Final = "`!retry` asks again."
-
-SENTENCES: Final[dict[str, str]] = {
-    "compose_failed": f"I could not build the prompt{{because}}. {RETRY}",
-    "poison": "Building the prompt crashed three times, so I stopped. The host's operator finds it as invocation {id}.",
-    "stopped": "Stopped{because}.",
-    "message_deleted": "The question was deleted, so I stopped.",
-    "offline": f"{{agent}} was not online in time, so this question has expired. {RETRY}",
-    "agent_disabled": "{agent} has been switched off. Its owner or an admin can switch it on again.",
-    "bridge_revoked": "{agent}'s bridge has been revoked, so it can't answer. Its owner needs a new bridge token.",
-    "not_allowed": "You may not ask {agent} here{because}. Its owner can change that.",
-    "refused": "{agent}'s bridge refused this question{because}.",
-    "run_lost": f"The run was cut off on {{agent}}'s machine{{because}}; what it had said stays. It is not started again by itself. {RETRY}",
-    "journal_lost": f"{{agent}}'s bridge came back without its journal, so the run is lost. It is not started again by itself. {RETRY}",
-    "bridge_gone": f"{{agent}}'s bridge has been gone too long, so the run is lost. {RETRY}",
-    "wall_limit": f"The run took longer than its limit and was stopped. {RETRY}",
-    "offer_unanswered": f"{{agent}}'s bridge is online but did not take the question. {RETRY}",
-    "output_corrupt": f"The answer arrived damaged twice, so I show what is certain. {RETRY}",
-    "output_lost": f"A part of the answer was lost on {{agent}}'s machine, so I show what is certain. {RETRY}",
-    "too_old": f"I see this question only now{{because}}, so I have not started by myself. {RETRY}",
-    "chain_limit": "This chain of agents has reached its limit of {limit} hops, so it stops here.",
-}
-
-ENDINGS: Final[dict[str, str]] = {
-    "failed": f"{{agent}} failed{{because}}. {RETRY}",
-    "cancelled": "Stopped{because}.",
-    "interrupted": f"The run was cut off{{because}}. It is not started again by itself. {RETRY}",
-    "expired": f"This question has expired{{because}}. {RETRY}",
-    "refused": "{agent} refused{because}.",
-}
+from gateway.invocations.sentences import ENDINGS, SENTENCES
 
 
 def ending(*, state: str, reason: str, detail: str, agent: str, invocation_id: int) -> str:
