@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from composer.compose import compose
 from composer.memory.remember import remember
 from gateway import audit, retention
-from gateway.invocations import next_claimable, offer, timers
+from gateway.invocations import next_claimable, offer, places, timers
 from gateway.models import LIVE, Agent, Invocation, Message, State
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class Sweep:
         moved = {name: count for name, count in timers.run_due().items() if count}
         if moved:
             logger.info("timers moved rows", extra=moved)
+        places.tell_all()
         if waiting_work():
             run_in_child(act=do_waiting_work, limit_s=CHILD_LIMIT_S)
         if self.rounds % HOUSEKEEPING_EVERY == 0:

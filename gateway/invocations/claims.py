@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from gateway import pipeline, sql
-from gateway.invocations import rights, transitions
-from gateway.models import Agent, Invocation, Message, Room, User
+from gateway.invocations import places, rights, transitions
+from gateway.models import Agent, Invocation, Message, NoticeKind, Room, User
 
 MAX_REFUSALS = 20
 """Rows that one claim may find without right before it leaves the rest to the next claim."""
@@ -103,9 +103,13 @@ def claim_next(*, invocation_id: int) -> Claim | None:
     """
     try:
         with transaction.atomic(durable=True):
-            return _claim(invocation_id=invocation_id)
+            claim = _claim(invocation_id=invocation_id)
     except IntegrityError:
         return None
+    if claim is None:
+        with transaction.atomic(durable=True):
+            places.tell_behind(invocation_id=invocation_id)
+    return claim
 
 
 def _claim(*, invocation_id: int) -> Claim | None:
@@ -155,6 +159,8 @@ def _take(*, agent: "_Agent", row: "_Next", lane: int) -> Claim | None:
     lease = timedelta(seconds=settings.NEXUS_COMPOSE_LEASE_S)
     if not sql.execute(_TAKE, [lane, serial_room, lease, row.pk, row.fence]):
         return None
+    if row.is_place_told:
+        transitions.take_back(invocation_id=row.pk, kinds=(NoticeKind.QUEUED,))
     return Claim(invocation_id=row.pk, fence=row.fence + 1, room_id=row.room_id, agent_id=agent.pk)
 
 
@@ -192,6 +198,7 @@ class _Next(NamedTuple):
     is_member: bool
     is_named: bool
     takes_handover: bool
+    is_place_told: bool
 
 
 _NEXT_ROW: Final = (
@@ -202,7 +209,8 @@ _NEXT_ROW: Final = (
     "  AND b.revoked_at IS NULL AND b.lease_until > statement_timestamp()),"
     " EXISTS (SELECT 1 FROM room_members m WHERE m.room_id = i.room_id AND m.user_id = u.id),"
     " EXISTS (SELECT 1 FROM agent_askers n WHERE n.agent_id = i.agent_id AND n.user_id = u.id),"
-    " EXISTS (SELECT 1 FROM agent_handovers h WHERE h.from_agent_id = i.agent_id AND h.to_agent_id = i.asker_agent_id)"
+    " EXISTS (SELECT 1 FROM agent_handovers h WHERE h.from_agent_id = i.agent_id AND h.to_agent_id = i.asker_agent_id),"
+    " EXISTS (SELECT 1 FROM notices t WHERE t.invocation_id = i.id AND t.kind = 'queued' AND t.text <> '')"
     " FROM invocations i JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
     " JOIN messages q ON q.id = i.message_id LEFT JOIN agents w ON w.id = i.asker_agent_id"
     " WHERE i.agent_id = %s AND i.state = 'queued'"

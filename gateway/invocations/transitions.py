@@ -45,6 +45,7 @@ def park(*, invocation_id: int) -> bool:
     moved = _move(invocation_id, (State.QUEUED, State.COMPOSED), State.WAITING)
     if moved:
         row = Invocation.objects.select_related("agent").get(pk=invocation_id)
+        take_back(invocation_id=invocation_id, kinds=(NoticeKind.QUEUED,))
         text = wording.waiting(agent=row.agent.slug, until=row.wait_until)
         tell(invocation=row, kind=NoticeKind.WAITING, text=text)
     return moved
@@ -54,7 +55,7 @@ def unpark(*, invocation_id: int) -> bool:
     """A bridge is there again; the note that it waits goes away."""
     moved = _move(invocation_id, (State.WAITING,), State.QUEUED)
     if moved:
-        take_back(invocation_id=invocation_id, kind=NoticeKind.WAITING)
+        take_back(invocation_id=invocation_id, kinds=(NoticeKind.WAITING,))
     return moved
 
 
@@ -216,9 +217,9 @@ def tell(*, invocation: Invocation, kind: NoticeKind, text: str) -> None:
     nudges.chat(agent_id=invocation.agent_id, room_id=invocation.room_id, invocation_id=invocation.pk)
 
 
-def take_back(*, invocation_id: int, kind: NoticeKind) -> None:
+def take_back(*, invocation_id: int, kinds: tuple[NoticeKind, ...]) -> None:
     """An empty text tells the poster to delete the sentence from the room."""
-    rows = Notice.objects.filter(invocation_id=invocation_id, kind=kind).exclude(text="")
+    rows = Notice.objects.filter(invocation_id=invocation_id, kind__in=kinds).exclude(text="")
     if rows.update(text="", revision=F("revision") + 1):
         agent_id = Invocation.objects.values_list("agent_id", flat=True).get(pk=invocation_id)
         nudges.chat(agent_id=agent_id, invocation_id=invocation_id)
@@ -305,7 +306,7 @@ def _after(*, invocation_id: int, to: State, held_room: int | None) -> None:
             state=to, reason=row.reason, detail=row.detail, agent=row.agent.slug, invocation_id=row.pk
         )
         tell(invocation=row, kind=NoticeKind.ENDED, text=text)
-        take_back(invocation_id=row.pk, kind=NoticeKind.WAITING)
+        take_back(invocation_id=row.pk, kinds=(NoticeKind.WAITING, NoticeKind.QUEUED))
     if to not in LIVE:
         wake(agent_id=row.agent_id, serial_room_id=held_room)
     nudges.chat(agent_id=row.agent_id, room_id=row.room_id, invocation_id=row.pk)

@@ -15,10 +15,19 @@ def ending(*, state: str, reason: str, detail: str, agent: str, invocation_id: i
 
 
 def waiting(*, agent: str, until: datetime) -> str:
-    at = until.astimezone(UTC).strftime("%H:%M UTC on %d %b")
     return (
-        f"{agent} is offline. Your question waits for its bridge until {at} and then expires; `!stop` takes it back."
+        f"{agent} is asleep: its bridge is offline. Your question starts by itself when it comes back, and expires at"
+        f" {at(until)}; `!stop` takes it back."
     )
+
+
+def queued(*, agent: str, place: int, invocation_id: int) -> str:
+    where = "comes next" if place <= 1 else f"is number {place} in its queue"
+    return f"{agent} is busy; this question {where} and starts by itself. 🛑 on it or `!stop {invocation_id}` takes it back."
+
+
+def at(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%H:%M UTC on %d %b")
 
 
 def age(*, since: datetime, now: datetime) -> str:

@@ -21,6 +21,9 @@ class Room(models.Model):
     topic = models.TextField(blank=True)
     project = models.ForeignKey(Project, null=True, blank=True, on_delete=models.SET_NULL, related_name="rooms")
     is_quiet = models.BooleanField(default=False, help_text="The answer only, no live card.")
+    has_eyes = models.BooleanField(
+        default=False, db_default=False, help_text="👀 on a question that an agent has taken."
+    )
     is_serial = models.BooleanField(default=False, help_text="One agent at a time.")
     is_archived = models.BooleanField(default=False)
     is_read_only = models.BooleanField(default=False)

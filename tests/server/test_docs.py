@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from django.apps import apps
 
-from gateway import pipeline
+from gateway import commands, pipeline
 from gateway.invocations import EDGES
 from nexus_bridge import protocol
 from nexus_project import celery_app
@@ -51,6 +51,11 @@ def test_every_setting_is_described(name):
 @pytest.mark.parametrize("name", settings_names())
 def test_every_setting_stands_in_the_example(name):
     assert re.search(rf"^#? ?{name}=", page(".env.example"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(commands.COMMANDS))
+def test_every_command_is_described(name):
+    assert f"`!{name}" in page("docs/chat.md")
 
 
 @pytest.mark.parametrize("table", tables())
