@@ -7,7 +7,8 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
-from gateway.invocations import open_invocation, tell, wording
+from gateway.invocations import open_invocation, tell
+from gateway.invocations.sentences import SENTENCES
 from gateway.models import Agent, Invocation, Message, NoticeKind, RoomMember
 from runtime.reply import Names
 
@@ -38,7 +39,7 @@ def open_handovers(*, row: Invocation, message: Message, mentions: tuple[str, ..
         return []
     hop = row.hop + 1
     if hop > settings.NEXUS_MAX_HOPS:
-        _say(row, wording.SENTENCES["chain_limit"].format(limit=settings.NEXUS_MAX_HOPS))
+        _say(row, SENTENCES["chain_limit"].format(limit=settings.NEXUS_MAX_HOPS))
         return []
     opened = []
     for agent in _addressed(row=row, mentions=mentions):

@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('gateway', '0002_guards'),
+        ("gateway", "0002_guards"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='room',
-            name='has_eyes',
-            field=models.BooleanField(db_default=False, default=False, help_text='👀 on a question that an agent has taken.'),
+            model_name="room",
+            name="has_eyes",
+            field=models.BooleanField(
+                db_default=False, default=False, help_text="👀 on a question that an agent has taken."
+            ),
         ),
     ]

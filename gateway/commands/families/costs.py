@@ -1,8 +1,9 @@
 """`!cost`: what the agents of a room have spent here."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Count, Q, Sum
 
@@ -39,7 +40,7 @@ def cost(order: Order) -> str:
     return "\n".join([f"In this room, {title}: ${total:.2f} as far as the CLIs say.", *lines])
 
 
-def _one_line(row: dict[str, object]) -> str:
+def _one_line(row: Mapping[str, Any]) -> str:  # a row of sums, as the ORM types it
     runs = "1 run" if row["runs"] == 1 else f"{row['runs']} runs"
     price = f"${row['usd']:.2f}" if row["usd"] is not None else "no price known"
     unpriced = f" ({row['unpriced']} without a price)" if row["unpriced"] and row["usd"] is not None else ""
