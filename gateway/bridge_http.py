@@ -1,5 +1,6 @@
 """What bridges ask over HTTP: is my token good, and the files of a running turn, both ways."""
 
+import json
 from datetime import timedelta
 from typing import Final
 from urllib.parse import quote
@@ -9,12 +10,19 @@ from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from gateway import bridge_auth, files
+from gateway import bridge_auth, bridges, files
 from gateway.bridge_auth import REFUSAL, FailureLimit, bearer_of
 from gateway.models import Agent, Bridge, File, Invocation
 
 FILE_KEPT_S: Final = 30 * 86_400
 TOOLS_REFUSAL: Final = "This tools token belongs to no running turn."
+MAX_JOIN_BYTES: Final = 4096
+
+_JOIN_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Join Nexus</title>
+<h1>Join Nexus</h1><p>This link is for the program <code>nexus-bridge</code> on your own machine, not for a browser:</p>
+<pre>nexus-bridge join '&lt;this link, with what stands behind the #&gt;'</pre>
+<p><a href="/client/">Get nexus-bridge</a></p></html>
+"""
 
 _failures = FailureLimit()
 
@@ -40,6 +48,39 @@ def check(request: HttpRequest) -> JsonResponse:
             "is_online": Bridge.objects.filter(pk=bridge.pk, lease_until__gt=Now()).exists(),
         }
     )
+
+
+@csrf_exempt
+@require_POST
+def join(request: HttpRequest) -> JsonResponse:
+    """A one-shot join code becomes a bridge token. The code comes in the body, where no log keeps it."""
+    address = str(request.META.get("REMOTE_ADDR"))
+    if _failures.is_over(address=address):
+        return error(429, "rate_limited", "Too many refused join codes from this address; wait a minute.")
+    try:
+        joined = bridges.redeem_join(code=_code_of(request.body))
+    except bridges.BadJoinCodeError as problem:
+        _failures.failed(address=address)
+        return error(401, "bad_join_code", f"{str(problem).capitalize()}.")
+    agents = [{"slug": slug, "cli_kind": cli, "parallel": parallel} for slug, cli, parallel in joined.agents]
+    answer = JsonResponse({"token": joined.token, "bridge": joined.bridge, "owner": joined.owner, "agents": agents})
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+@require_GET
+def join_page(_request: HttpRequest) -> HttpResponse:
+    """Somebody opened the join link in a browser."""
+    return HttpResponse(_JOIN_PAGE)
+
+
+def _code_of(body: bytes) -> str:
+    try:
+        found = json.loads(body[:MAX_JOIN_BYTES])
+    except ValueError:
+        return ""
+    code = found.get("code") if isinstance(found, dict) else None
+    return code if isinstance(code, str) else ""
 
 
 @require_GET

@@ -9,6 +9,8 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("metrics", health.metrics),
     path("bridge/check", bridge_http.check),
+    path("bridge/join", bridge_http.join),
+    path("join", bridge_http.join_page),
     path("bridge/files/", bridge_http.send_file),
     path("bridge/files/<int:file_id>", bridge_http.fetch_file),
     path("client/", downloads.listing),

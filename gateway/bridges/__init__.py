@@ -1,6 +1,7 @@
 """Making, rotating and revoking bridges: one function each, for the command, the site and the API."""
 
 from gateway.bridges.errors import (
+    BadJoinCodeError,
     BadNameError,
     BridgeError,
     ChatTroubleError,
@@ -10,15 +11,19 @@ from gateway.bridges.errors import (
     TakenError,
     UnknownCliError,
 )
+from gateway.bridges.joining import Issued, Joined, issue_join, join_url, redeem_join
 from gateway.bridges.keep import revoke, rotate
 from gateway.bridges.making import Made, create, ensure_host
 from gateway.bridges.naming import slug_of
-from gateway.bridges.setup import config_text, instructions
+from gateway.bridges.setup import config_text, instructions, join_instructions
 
 __all__ = [
+    "BadJoinCodeError",
     "BadNameError",
     "BridgeError",
     "ChatTroubleError",
+    "Issued",
+    "Joined",
     "Made",
     "NoSuchBridgeError",
     "NoSuchRoomError",
@@ -29,6 +34,10 @@ __all__ = [
     "create",
     "ensure_host",
     "instructions",
+    "issue_join",
+    "join_instructions",
+    "join_url",
+    "redeem_join",
     "revoke",
     "rotate",
     "slug_of",

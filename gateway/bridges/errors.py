@@ -36,3 +36,12 @@ class ChatTroubleError(BridgeError):
 class NoSuchBridgeError(BridgeError):
     def __init__(self, *, bridge_id: int) -> None:
         super().__init__(f"there is no bridge {bridge_id}, or it has been revoked")
+
+
+class BadJoinCodeError(BridgeError):
+    """One text for unknown, used and expired codes."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this join code is unknown, used or older than a day; ask for a new one: manage.py issue_join"
+        )

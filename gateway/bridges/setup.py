@@ -59,3 +59,15 @@ mkdir -p ~/.config/nexus-bridge {WORKDIR}
 
 # `workdir` is where the CLI works: change it to your project before `run`.
 """
+
+
+def join_instructions(*, url: str, hours: float) -> str:
+    """The lines to run on the laptop; the code is good once."""
+    hub = url.partition("/join#")[0]
+    return f"""\
+# On the laptop (Python 3.11 or newer). The link is good once, for {hours:g} hours; a bridge that ran before ends.
+python3 -m venv ~/.nexus-bridge
+~/.nexus-bridge/bin/pip install {hub}/client/{WHEEL}
+~/.nexus-bridge/bin/nexus-bridge join '{url}'
+~/.nexus-bridge/bin/nexus-bridge run
+"""

@@ -18,7 +18,7 @@ from tests.server.hub_world import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.timeout(60)]
 
-OPEN = {"healthz", "metrics", "client/"}
+OPEN = {"healthz", "metrics", "client/", "join"}
 """Everything else wants credentials. /metrics answers on loopback."""
 
 

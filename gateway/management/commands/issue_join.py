@@ -1,0 +1,31 @@
+"""Prints a one-shot join link for a bridge: what its owner runs on the laptop instead of copying a token."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Q
+
+from gateway import bridges
+from gateway.models import Bridge
+
+
+class Command(BaseCommand):
+    help = "Issues a join code: good once, for a day. Earlier ones of this bridge that were not used are void."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("bridge", help="a bridge's name, or the slug of an agent behind it")
+        parser.add_argument("--hours", type=float, default=24.0, help="how long it is good")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name, hours = options["bridge"], options["hours"]
+        if not 0 < hours <= 24 * 7:
+            raise CommandError("--hours must lie between 0 and 168")
+        found = Bridge.objects.filter(Q(name=name) | Q(agents__slug=name), revoked_at=None).distinct().first()
+        if found is None:
+            raise CommandError(f"there is no bridge or agent {name!r} that is not revoked; create_bridge makes one")
+        try:
+            issued = bridges.issue_join(bridge_id=found.pk, actor="command", valid_s=hours * 3600)
+        except bridges.BridgeError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(bridges.join_instructions(url=issued.url, hours=hours))
