@@ -5,6 +5,9 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Protocol
 
+ENCRYPTED: Final = "e2e"
+"""The system type of a message that only its room's people can read."""
+
 # Rocket.Chat's fences: three backticks at the start of a line, closed on a line of their own; unclosed ones are prose.
 _FENCE_OPENS: Final = re.compile(r"[ \t]*```[^`]*")
 _FENCE_CLOSES: Final = re.compile(r"[ \t]*```[ \t]*")
@@ -36,12 +39,11 @@ class Spoken(Protocol):
 
 
 def may_ask(message: Spoken, *, programs: Collection[str]) -> bool:
-    """Whether a message can address an agent at all: said by a person, now and in plain words."""
+    """Whether a message can address an agent at all: said by a person, now. An encrypted one can: to hear why not."""
     return not (
-        message.system_type
+        message.system_type not in ("", ENCRYPTED)
         or message.is_by_program
         or message.is_ephemeral
-        or message.is_encrypted
         or message.is_imported
         or message.user_id in programs
     )
@@ -52,6 +54,8 @@ def mentioned(message: Spoken, *, usernames: Mapping[str, str]) -> tuple[str, ..
     named = [user_id for user_id in message.mentions if user_id in usernames]
     if not named:
         return ()
+    if message.is_encrypted:
+        return tuple(named)
     said = {name.lower() for name in names_in(message.text)}
     return tuple(user_id for user_id in named if usernames[user_id].lower() in said)
 

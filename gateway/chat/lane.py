@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.chat import notices, replies
+from gateway.chat import elsewhere, notices, replies
 from gateway.chat.database import DatabaseDownError
 from gateway.chat.desk import AccountBrokenError, Desk
 from gateway.chat.due import DueNotice
 from gateway.chat.outbox import LeaseLostError
 from gateway.chat.plan import Act, LiveReply, Rest, Settle, next_act
 from gateway.models import NoticeKind
-from gateway.rocketchat.rest import RateLimitedError, RefusedError, UnauthorizedError, UnreachableError
+from gateway.rocketchat.rest import RateLimitedError, RefusedError, RestError, UnauthorizedError, UnreachableError
 
 logger = logging.getLogger(__name__)
 
@@ -163,12 +163,17 @@ class RoomLane:
             await self._give_up(item, str(error))
         except DatabaseDownError:
             self._wait(item, DATABASE_WAIT_S)
+        except RestError:
+            self._wait(item, BROKEN_WAIT_S)
 
     async def _give_up(self, item: LiveReply | DueNotice, reason: str) -> None:
         if isinstance(item, DueNotice):
+            if item.text:
+                await elsewhere.tell_of_notice(desk=self._desk, notice_id=item.id, text=item.text)
             await notices.give_up(desk=self._desk, notice=item, reason=reason)
             self._done(item)
         elif item.is_final:
+            await elsewhere.tell_of_reply(desk=self._desk, invocation_id=item.invocation_id)
             await replies.give_up(desk=self._desk, row=item, reason=reason)
             self._done(item)
         else:

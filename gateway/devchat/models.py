@@ -142,6 +142,7 @@ class Room:
     is_archived: bool = False
     is_encrypted: bool = False
     is_default: bool = False
+    parent_id: str = ""
     message_count: int = 0
     last_message_at: int | None = None
     last_message_id: str = ""
@@ -176,6 +177,7 @@ class Room:
 
     def _optional(self) -> Document:
         return {
+            "prid": self.parent_id,
             "topic": self.topic,
             "description": self.description,
             "announcement": self.announcement,

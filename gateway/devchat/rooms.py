@@ -21,6 +21,8 @@ def create_room(
     is_read_only: bool = False,
     is_default: bool = False,
     room_id: str | None = None,
+    title: str = "",
+    parent_id: str = "",
 ) -> Room:
     check_room_name(store, name)
     now = store.now()
@@ -32,7 +34,8 @@ def create_room(
         creator_username=creator.username,
         created_at=now,
         updated_at=now,
-        fname=name,
+        fname=title or name,
+        parent_id=parent_id,
         is_read_only=is_read_only,
         is_default=is_default,
     )
@@ -42,6 +45,17 @@ def create_room(
         if member.id not in room.members:
             _add_member(store, room, member)
     store.publish(Occurrence("roomCreated", room, creator))
+    return room
+
+
+def create_discussion(store: Store, *, parent: Room, title: str, creator: User, members: list[User]) -> Room:
+    """A room of its own below another one, which is told of it."""
+    kind = PRIVATE if parent.t != CHANNEL else CHANNEL
+    room = create_room(
+        store, kind=kind, name=random_id(), creator=creator, members=members, title=title, parent_id=parent.id
+    )
+    extra = {"drid": room.id, "dcount": 0}
+    say_system(store, room=parent, kind="discussion-created", user=creator, text=title, extra=extra)
     return room
 
 

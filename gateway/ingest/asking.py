@@ -18,8 +18,9 @@ JOIN_SLACK: Final = timedelta(seconds=5)
 """A message this much older than an agent's membership may still ask it; what is older was not said to it."""
 
 _AGENTS: LiteralString = (
-    "SELECT x.room_id, a.id, a.slug, a.owner_id, a.who_may_ask, a.is_enabled, m.joined_at"
+    "SELECT x.room_id, a.id, a.slug, a.owner_id, a.who_may_ask, a.is_enabled, m.joined_at, r.is_encrypted"
     " FROM unnest(%s::bigint[], %s::bigint[]) AS x(room_id, agent_id) JOIN agents a ON a.id = x.agent_id"
+    " JOIN rooms r ON r.id = x.room_id"
     " LEFT JOIN room_members m ON m.room_id = x.room_id AND m.agent_id = a.id"
 )
 _MEMBERS: LiteralString = (
@@ -91,18 +92,20 @@ def open_asked(found: Sequence[Asked], *, now: datetime) -> Opening:
         one = asked.question
         if (one.room_id, asked.agent_id) not in agents or one.user_id in programs:
             continue
-        agent, since = agents[one.room_id, asked.agent_id]
+        agent, since, is_encrypted = agents[one.room_id, asked.agent_id]
         at = moment(one.said.ts)
         if since is None:
             _say_absent(one, agent=agent)
             opening.unplaced.append((one.pk, agent.pk))
         elif at >= since - JOIN_SLACK:
-            opening.opened += open_one(question=one, agent=agent, now=now)
+            opening.opened += open_one(question=one, agent=agent, now=now, is_encrypted=is_encrypted)
     return opening
 
 
-def open_one(*, question: Question, agent: Agent, now: datetime) -> bool:
-    """Open the row; one that comes too late to be answered unasked fails with the way to ask again."""
+def open_one(*, question: Question, agent: Agent, now: datetime, is_encrypted: bool) -> bool:
+    """Open the row. One of an encrypted room fails, and one that comes too late to be answered unasked, with the way to
+    ask again.
+    """
     at = moment(question.said.ts)
     # Known by what was just stored; reading the rows again would cost a mention two queries.
     room = Room(pk=question.room_id, rid=question.said.rid, kind=question.room_kind)
@@ -113,7 +116,9 @@ def open_one(*, question: Question, agent: Agent, now: datetime) -> bool:
     row = open_invocation(message=message, room=room, agent=agent, root_asker=user)
     if row is None:
         return False
-    if (now - at).total_seconds() > settings.NEXUS_MENTION_MAX_AGE_S:
+    if is_encrypted or question.said.is_encrypted:
+        fail_unsent(invocation_id=row.pk, reason="encrypted")
+    elif (now - at).total_seconds() > settings.NEXUS_MENTION_MAX_AGE_S:
         fail_unsent(invocation_id=row.pk, reason="too_old", detail=wording.age(since=at, now=now))
     return True
 
@@ -156,16 +161,17 @@ def _thread_owners(roots: Iterable[str]) -> dict[tuple[int, str], int]:
     return owners | {key: next(iter(agents)) for key, agents in asked.items() if len(agents) == 1 and key in taken}
 
 
-def _agents(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], tuple[Agent, datetime | None]]:
-    """By (room, agent): what rights ask of an agent, and since when it is in the room."""
+def _agents(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], tuple[Agent, datetime | None, bool]]:
+    """By (room, agent): what rights ask of an agent, since when it is in the room, whether that is encrypted."""
     wanted = sorted(pairs)
     rows = sql.rows(_AGENTS, [[room_id for room_id, _ in wanted], [agent_id for _, agent_id in wanted]])
     return {
         (room_id, pk): (
             Agent(pk=pk, slug=slug, owner_id=owner_id, who_may_ask=who_may_ask, is_enabled=is_enabled),
             joined_at,
+            is_encrypted,
         )
-        for room_id, pk, slug, owner_id, who_may_ask, is_enabled, joined_at in rows
+        for room_id, pk, slug, owner_id, who_may_ask, is_enabled, joined_at, is_encrypted in rows
     }
 
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from gateway import nudges
+from gateway import mentions, nudges
 from gateway.ingest import rows
 from gateway.ingest.asking import JOIN_SLACK, Question, absent_chat_id, open_one
 from gateway.ingest.rows import Person
@@ -92,7 +92,8 @@ def place_membership(*, message_id: int, agent_id: int) -> bool:
         _take_back(notice)
         agent = Agent.objects.get(pk=agent_id)
         question = Question(row.pk, row.room_id, row.room.kind, row.user.pk, _said(row, user=row.user))
-        return open_one(question=question, agent=agent, now=timezone.now())
+        is_encrypted = row.room.is_encrypted or row.system_type == mentions.ENCRYPTED
+        return open_one(question=question, agent=agent, now=timezone.now(), is_encrypted=is_encrypted)
 
 
 def place_waiting(*, agent_id: int) -> int:

@@ -231,7 +231,8 @@ class Ingest:
             if row.is_new and not one.newest.is_tombstone and mentions.may_ask(one.first, programs=programs):
                 room_id, kind = known[one.newest.rid]
                 question = Question(row.pk, room_id, kind, people[one.newest.user_id], one.first)
-                command = commands.parse(one.first.text, usernames=bots.usernames)
+                text = "" if one.first.is_encrypted else one.first.text
+                command = commands.parse(text, usernames=bots.usernames)
                 if command is not None:
                     orders.append((command, _place(question)))
                 elif asking.may_matter(one.first, room_kind=kind, bots=bots):

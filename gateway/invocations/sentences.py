@@ -19,6 +19,7 @@ SENTENCES: Final[dict[str, str]] = {
     "bridge_revoked": "{agent}'s bridge has been revoked, so it can't answer. Its owner needs a new bridge token.",
     "not_allowed": "You may not ask {agent} here{because}. Its owner can change that.",
     "too_old": f"I see this question only now{{because}}, so I have not started by myself. {RETRY}",
+    "encrypted": "This room is end-to-end encrypted: I have no key, read nothing here and write nothing here. Ask {agent} in another room.",
     "chain_limit": "This chain of agents has reached its limit of {limit} hops, so it stops here. Ask the next agent yourself to go on.",
     # The bridge refused
     "refused": "{agent}'s bridge refused this question{because}. Its owner can say why.",

@@ -112,10 +112,7 @@ class Caller:
         self.call(admin_calls.set_status_text(text=text))
 
     def open_direct(self, *, username: str) -> Document:
-        room = _part(self.call(admin_calls.open_direct(username=username)), "room")
-        if username not in calls.texts(room.get("usernames")):
-            raise RefusedError(status=400, codes=frozenset({"error-invalid-user"}), text=f"no such user: {username}")
-        return room
+        return calls.direct_room(self.call(calls.open_direct(username=username)), username=username)
 
 
 class Login(Caller):

@@ -87,10 +87,6 @@ def invite(*, rid: str, kind: str, user_id: str) -> Call:
     return Call("POST", f"{family(kind)}.invite", body={"roomId": rid, "userId": user_id})
 
 
-def open_direct(*, username: str) -> Call:
-    return Call("POST", "im.create", body={"username": username})
-
-
 def create_webhook(*, name: str, url: str, token: str, username: str) -> Call:
     body: Document = {
         "type": "webhook-outgoing",

@@ -180,6 +180,18 @@ def history(*, rid: str, kind: str, latest: str, count: int) -> Call:
     return Call("GET", f"{family(kind)}.history", params)
 
 
+def open_direct(*, username: str) -> Call:
+    return Call("POST", "im.create", body={"username": username})
+
+
+def direct_room(document: Document, *, username: str) -> Document:
+    """The room that `open_direct` answers with. Older servers answer an unknown name with the caller's own room."""
+    room = document.get("room")
+    if not isinstance(room, dict) or username not in texts(room.get("usernames")):
+        raise RefusedError(status=400, codes=frozenset({"error-invalid-user"}), text=f"no such user: {username}")
+    return room
+
+
 def read(*, rid: str) -> Call:
     return Call("POST", "subscriptions.read", body={"rid": rid})
 

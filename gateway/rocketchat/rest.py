@@ -199,6 +199,11 @@ class RestClient:
         found = _read_one(message, document)
         return None if found.is_tombstone else found
 
+    async def open_direct(self, *, username: str) -> str:
+        """The id of the direct room with this person."""
+        answer = await self.call(calls.open_direct(username=username))
+        return str(calls.direct_room(answer, username=username).get("_id"))
+
     # Writing
 
     async def send_message(

@@ -277,7 +277,7 @@ def test_what_nexus_sends_fits_the_published_schemas(modules: Path) -> None:
         ("isChannelsCreateProps", admin_calls.create_room(kind="c", name="r", members=("u",))),
         ("isGroupsCreateProps", admin_calls.create_room(kind="p", name="r", members=("u",))),
         ("isGroupsInviteProps", admin_calls.invite(rid="r", kind="p", user_id="u")),
-        ("isDmCreateProps", admin_calls.open_direct(username="u")),
+        ("isDmCreateProps", calls.open_direct(username="u")),
         ("isIntegrationsRemoveProps", admin_calls.remove_webhook(integration_id="i")),
         ("isIntegrationsListProps", admin_calls.integrations(offset=100)),
         ("isSettingsPublicWithPaginationProps", admin_calls.public_settings(names=("a", "b"))),

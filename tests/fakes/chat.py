@@ -134,6 +134,10 @@ class FakeChat:
         with self._call("get", rc_id, ""):
             return self.messages.get(rc_id)
 
+    async def open_direct(self, *, username: str) -> str:
+        with self._call("direct", username, ""):
+            return f"direct-{username}"
+
     @contextlib.contextmanager
     def _call(self, name: str, rc_id: str, text: str):
         self.calls.append((name, rc_id, text))

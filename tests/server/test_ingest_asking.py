@@ -183,3 +183,15 @@ def test_an_edited_message_that_was_never_seen_before_is_asked_once(room):
 
     assert Invocation.objects.count() == 1
     assert Message.objects.get().edited_at is not None
+
+
+def test_an_encrypted_room_is_refused_and_what_is_said_there_stays_unread(room):
+    Room.objects.filter(pk=room.pk).update(is_encrypted=True)
+
+    _store(said("@claude-alice in plain words", mentions=("claude-alice",)))
+    _store(said("c2VjcmV0", t="e2e", content={"algorithm": "x"}, mentions=("claude-alice",)))
+    _store(said("!stop", t="e2e", content={"algorithm": "x"}))
+
+    assert set(Invocation.objects.values_list("state", "reason")) == {("failed", "encrypted")}
+    assert Invocation.objects.count() == Notice.objects.count() == 2
+    assert Message.objects.filter(text="").count() == 2

@@ -90,7 +90,6 @@ def test_a_thread_reply_that_turns_to_somebody_else_asks_nobody():
         {"bot": {"i": "js.SDK"}},
         {"private": True},
         {"imported": True},
-        {"content": {"algorithm": "x"}},
         {"by": "claude"},
         {"u": {"_id": "rocket.cat", "username": "rocket.cat"}},
     ],

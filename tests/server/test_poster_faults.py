@@ -148,6 +148,19 @@ async def test_a_room_that_takes_no_message_is_given_up_and_others_go_on(desk, c
     assert len(chat.calls) < 15
 
 
+async def test_who_asked_in_a_room_that_takes_no_message_is_told_directly(desk, chat, row, room):
+    await in_db(lambda: type(room).objects.filter(pk=room.pk).update(is_read_only=True))()
+    chat.closed_rooms["rid-backend"] = "error-not-allowed"
+    await in_db(say_all)(row)
+
+    await desk.quiet()
+    await desk.after(30, step_s=2)
+
+    [told] = chat.texts("direct-bob")
+    assert told.startswith("My answer can't be posted in #backend: the room is read-only for me.")
+    assert "`!retry`" in told
+
+
 async def test_a_chat_whose_licence_ran_out_is_an_outage(desk, chat, row):
     refusal = RefusedError(status=400, codes=frozenset({"restricted-workspace"}), text="restricted-workspace")
     chat.fail(refusal, times=6)

@@ -114,7 +114,7 @@ async def test_a_mention_that_comes_an_hour_late_is_said_to_be_old_and_runs_by_r
     async with deaf_chat(chat, rid) as process, gateway_door(chat):
         process.feed._ingest._clock = lambda: time.time() + 3600
         await asyncio.to_thread(bob.say, rid, "@echo why is CI red?")
-        late = await until(lambda: Invocation.objects.first(), what="the late question")
+        late = await until(Invocation.objects.first, what="the late question")
         notice = await until(lambda: Notice.objects.filter(invocation=late).first(), what="the sentence")
         process.feed._ingest._clock = time.time
         await asyncio.to_thread(bob.say, rid, "!retry")

@@ -125,6 +125,29 @@ def join_room(call: Call) -> Document:
     return {"channel": room.document()}
 
 
+DISCUSSION = Schema(
+    {"prid": "string", "t_name": "string"},
+    {"users": "array", "pmid": "string", "reply": "string", "encrypted": "boolean", "topic": "string"},
+)
+
+
+@post("rooms.createDiscussion", Options(schema=DISCUSSION))
+def create_discussion(call: Call) -> Document:
+    parent = call.store.rooms.get(call.text("prid"))
+    if parent is None or not call.store.can_access(call.user, parent):
+        raise ChatError("error-invalid-room", "Invalid room", {"method": "DiscussionCreation"})
+    call.require("start-discussion")
+    found = (call.store.user_named(str(name)) for name in call.body.get("users") or [])
+    room = rooms.create_discussion(
+        call.store,
+        parent=parent,
+        title=call.text("t_name"),
+        creator=call.user,
+        members=[user for user in found if user is not None],
+    )
+    return {"discussion": room.document() | {"rid": room.id}}
+
+
 @post("rooms.leave")
 def leave_room(call: Call) -> Document:
     rooms.leave(call.store, room=find_room(call), user=call.user)
