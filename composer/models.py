@@ -151,10 +151,14 @@ class Fact(models.Model):
 
 
 class Forgetting(models.Model):
-    """A person's wish to be forgotten: everything of his up to `asked_at`. Done in batches, so it may be taken up again."""
+    """A person's wish to be forgotten: all that he had said. Done in batches, so it may be taken up again.
+
+    Both limits count: what was stored by then, whatever its clock says, and what was said by then and is found later.
+    """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     asked_at = models.DateTimeField()
+    last_message_id = models.BigIntegerField(default=0)
     done_at = models.DateTimeField(null=True, blank=True)
     message_count = models.PositiveIntegerField(default=0)
 

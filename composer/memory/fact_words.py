@@ -51,7 +51,7 @@ def read(text: str, *, now: datetime) -> Wish:
     about, text = _about(text.strip())
     expires_at, text = _expiry(text, now=now)
     # "!remember until … me …" reads as well as the other order.
-    if about == "room":
+    if not about:
         about, text = _about(text)
     if not text:
         raise NotUnderstoodError(
@@ -65,13 +65,13 @@ def read(text: str, *, now: datetime) -> Wish:
         raise NotUnderstoodError(
             f"That is {len(value)} characters; a fact has at most {MAX_VALUE_CHARS}. `!pin` keeps a long message."
         )
-    return Wish(about=about, key=key.casefold(), value=value.replace("\x00", ""), expires_at=expires_at)
+    return Wish(about=about or "room", key=key.casefold(), value=value.replace("\x00", ""), expires_at=expires_at)
 
 
 def _about(text: str) -> tuple[str, str]:
     found = _ABOUT.fullmatch(text)
     if found is None:
-        return "room", text
+        return "", text
     return _ABOUTS[found["word"].lower()], found["rest"].strip()
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, LiteralString
 from uuid import UUID
 
-from composer.memory.profiles import as_text
+from composer.memory.profiles import NOTE, as_text, is_note
 from composer.models import Fact
 from gateway import sql
 
@@ -17,7 +17,6 @@ MAX_PER_SCOPE: Final = 500
 LEARNED_CONFIDENCE: Final = 0.6
 """What a model made of a message; what a person said outright has 1."""
 
-_NOTE: Final = "note-"
 _LIST: LiteralString = (
     "SELECT f.id, f.scope, f.key, f.value, coalesce(u.username, ''), m.rc_id, m.room_id, f.expires_at,"
     " f.memory_id IS NOT NULL FROM facts f LEFT JOIN users u ON u.id = f.set_by_id"
@@ -56,16 +55,11 @@ class Known:
         return is_note(self.key)
 
 
-def is_note(key: str) -> bool:
-    """Whether the key is only a number of ours, which tells nobody anything."""
-    return key.startswith(_NOTE)
-
-
 def remember(
     *, scope: str, key: str, value: str, message_id: int, user_id: int, expires_at: datetime | None = None
 ) -> tuple[int, bool]:
     """Set a fact; one with the same key is replaced. Its number, and whether it is new. Raises TooManyFactsError."""
-    key = key or f"{_NOTE}{message_id}"
+    key = key or f"{NOTE}{message_id}"
     # Expired ones would still hold their keys and count.
     sql.execute("DELETE FROM facts WHERE scope = %s AND expires_at <= now()", [scope])
     ((count,),) = sql.rows(
@@ -105,18 +99,20 @@ def forget(*, ids: Sequence[int]) -> int:
     return Fact.objects.filter(pk__in=ids).delete()[0]
 
 
-def learn(*, message_id: int, scope: str, found: Sequence[tuple[UUID, str]], is_again: bool) -> None:
-    """What Mem0 made of a message, by its row's id; `is_again`: instead of what it made of an earlier text."""
-    if is_again:
-        keep = [memory_id for memory_id, _ in found]
-        Fact.objects.filter(source_message_id=message_id, memory_id__isnull=False).exclude(memory_id__in=keep).delete()
+def learn(*, message_id: int, seen: datetime, scope: str, found: Sequence[tuple[UUID, str]]) -> None:
+    """What Mem0 has made of a message, by its row's id: all of it, in place of what it made of an earlier text.
+
+    `seen` is the version that was read; one that changed meanwhile is read again anyway.
+    """
+    keep = [memory_id for memory_id, _ in found]
+    Fact.objects.filter(source_message_id=message_id, memory_id__isnull=False).exclude(memory_id__in=keep).delete()
     for memory_id, text in found:
         sql.execute(
             "INSERT INTO facts (scope, key, value, confidence, source_message_id, memory_id)"
-            # Only while the message stands as it was read: the row is locked until commit.
+            # The row is locked, so that an edit comes before this look or takes the new fact away.
             " SELECT %s, %s, to_jsonb(%s::text), %s, m.id, %s FROM messages m WHERE m.id = %s AND m.deleted_at IS NULL"
-            " ON CONFLICT DO NOTHING",
-            [scope, f"learned-{memory_id}", text, LEARNED_CONFIDENCE, memory_id, message_id],
+            " AND m.rc_updated_at = %s FOR SHARE ON CONFLICT DO NOTHING",
+            [scope, f"learned-{memory_id}", text, LEARNED_CONFIDENCE, memory_id, message_id, seen],
         )
 
 

@@ -13,7 +13,7 @@ from typing import Final, LiteralString
 from django.db import transaction
 from django.db.models.functions import Now
 
-from composer.memory import working
+from composer.memory import scopes, working
 from composer.models import Forgetting
 from gateway import sql
 from gateway.invocations import OPEN, request_cancel
@@ -26,26 +26,24 @@ TIME_S: Final = 15.0
 
 _BURY: LiteralString = (
     "UPDATE messages SET text = '', deleted_at = now(), attachments = '[]', reactions = '{}' WHERE id IN"
-    " (SELECT id FROM messages WHERE user_id = %s AND deleted_at IS NULL AND ts <= %s ORDER BY id LIMIT %s FOR UPDATE)"
+    " (SELECT id FROM messages WHERE user_id = %s AND deleted_at IS NULL AND (ts <= %s OR id <= %s) ORDER BY id LIMIT %s FOR UPDATE)"
     " RETURNING id"
 )
-# Prompts that were made for him, or that hold a line or a fact of his.
+# Prompts of his questions, and those that hold a line or a fact of his.
 _PROMPTS: LiteralString = (
-    "DELETE FROM prompts p USING invocations i WHERE i.id = p.invocation_id AND i.state = ANY(%s::text[])"
-    " AND p.created_at <= %s AND (i.root_asker_id = %s OR EXISTS (SELECT 1 FROM jsonb_array_elements(p.sections) AS s,"
-    " jsonb_array_elements(s->'sources') AS o JOIN messages m ON m.id = (CASE WHEN o->>'kind' IN ('message', 'landmark')"
-    " THEN o->>'id' ELSE o->>'message' END)::bigint WHERE m.user_id = %s) OR p.sections @? %s::jsonpath)"
+    "DELETE FROM prompts p USING invocations i, messages q WHERE i.id = p.invocation_id AND q.id = i.message_id"
+    " AND i.state = ANY(%s::text[]) AND ((q.user_id = %s AND q.deleted_at IS NOT NULL) OR EXISTS"
+    " (SELECT 1 FROM jsonb_array_elements(p.sections) AS s, jsonb_array_elements(s->'sources') AS o"
+    " JOIN messages m ON m.id = (CASE WHEN o->>'kind' IN ('message', 'landmark') THEN o->>'id'"
+    " ELSE o->>'message' END)::bigint WHERE m.user_id = %s AND m.deleted_at IS NOT NULL)"
+    " OR (p.created_at <= %s AND p.sections @? %s::jsonpath))"
 )
 
 
-def ask(*, user: User, until: datetime) -> None:
+def ask(*, user: User, until: datetime, last_message_id: int) -> None:
     """In the command's transaction: what he said about himself goes now, the rest in the background."""
-    sql.execute("DELETE FROM facts WHERE scope = %s", [f"profile:{user.rocketchat_id}"])
-    sql.execute(
-        "DELETE FROM facts WHERE source_message_id IN (SELECT id FROM messages WHERE user_id = %s AND ts <= %s)",
-        [user.pk, until],
-    )
-    Forgetting.objects.get_or_create(user=user, asked_at=until)
+    sql.execute("DELETE FROM facts WHERE scope = %s", [scopes.of_profile(user=user.rocketchat_id)])
+    Forgetting.objects.get_or_create(user=user, asked_at=until, defaults={"last_message_id": last_message_id})
 
 
 def work(*, clock: Callable[[], float] = time.monotonic) -> int:
@@ -64,7 +62,7 @@ def work(*, clock: Callable[[], float] = time.monotonic) -> int:
 
 def _one_batch(wish: Forgetting) -> int:
     with transaction.atomic(durable=True):
-        buried = [pk for (pk,) in sql.rows(_BURY, [wish.user_id, wish.asked_at, BATCH])]
+        buried = [pk for (pk,) in sql.rows(_BURY, [wish.user_id, wish.asked_at, wish.last_message_id, BATCH])]
         File.objects.filter(message_id__in=buried).update(expires_at=Now())
         for row in Invocation.objects.filter(message_id__in=buried, state__in=OPEN).order_by("pk"):
             request_cancel(invocation_id=row.pk, reason="message_deleted")
@@ -75,9 +73,9 @@ def _one_batch(wish: Forgetting) -> int:
 
 def _finish(wish: Forgetting) -> None:
     person = wish.user
-    profile = f'$[*].sources[*].scope ? (@ == "profile:{person.rocketchat_id}")'
+    profile = f'$[*].sources[*].scope ? (@ == "{scopes.of_profile(user=person.rocketchat_id)}")'
     with transaction.atomic(durable=True):
-        sql.execute(_PROMPTS, [list(FINAL), wish.asked_at, person.pk, person.pk, profile])
+        sql.execute(_PROMPTS, [list(FINAL), person.pk, person.pk, wish.asked_at, profile])
         Forgetting.objects.filter(pk=wish.pk).update(done_at=Now())
     rooms = sql.rows("SELECT DISTINCT room_id FROM messages WHERE user_id = %s", [person.pk])
     for (room_id,) in rooms:

@@ -12,6 +12,9 @@ MAX_PEOPLE = 10
 
 MAX_FACTS = 60
 
+NOTE = "note-"
+"""Begins the key of a fact that nobody gave one; its message's number follows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -28,27 +31,43 @@ def read(*, asked: Asked, speaker_ids: Sequence[int]) -> list[Known]:
     """Facts of the asker's profile and, in a room, of the last speakers who are still its members."""
     others = [] if asked.is_direct else [pk for pk in dict.fromkeys(speaker_ids) if pk != asked.asker.id]
     rows = sql.rows(
-        "SELECT f.id, f.scope, u.username || '.' || f.key, f.value, f.source_message_id FROM users u"
-        " JOIN facts f ON f.scope = 'profile:' || u.rocketchat_id"
+        "SELECT f.id, f.scope, u.username, f.key, f.value, f.source_message_id FROM users u"
+        " JOIN facts f ON f.scope = 'profile:' || u.rocketchat_id AND f.memory_id IS NULL"
         " WHERE (u.id = %s OR (u.id = ANY(%s::bigint[])"
         "   AND EXISTS (SELECT 1 FROM room_members r WHERE r.room_id = %s AND r.user_id = u.id)))"
         " AND (f.expires_at IS NULL OR f.expires_at > now()) ORDER BY u.id = %s DESC, f.updated_at DESC, f.id LIMIT %s",
         [asked.asker.id, others[: MAX_PEOPLE - 1], asked.room_id, asked.asker.id, MAX_FACTS],
     )
-    return [Known(pk, scope, about, as_text(value), source) for pk, scope, about, value, source in rows]
+    return [
+        Known(pk, scope, _about(name, key), as_text(value), source) for pk, scope, name, key, value, source in rows
+    ]
 
 
 def of_scopes(*, names: dict[str, str]) -> list[Known]:
-    """Live facts of these scopes, newest first; `names` says what each scope is called in a prompt."""
+    """What people set in these scopes, newest first; `names` says what each scope is called in a prompt.
+
+    What a model learned is a key to its message for recall, no line of its own (docs/decisions/0083).
+    """
     rows = sql.rows(
         "SELECT id, scope, key, value, source_message_id FROM facts WHERE scope = ANY(%s::text[])"
-        " AND (expires_at IS NULL OR expires_at > now()) ORDER BY updated_at DESC, id LIMIT %s",
+        " AND memory_id IS NULL AND (expires_at IS NULL OR expires_at > now()) ORDER BY updated_at DESC, id LIMIT %s",
         [list(names), MAX_FACTS],
     )
     return [
-        Known(pk, scope, f"{names[scope]}.{key}" if names[scope] else key, as_text(value), source)
-        for pk, scope, key, value, source in rows
+        Known(pk, scope, _about(names[scope], key), as_text(value), source) for pk, scope, key, value, source in rows
     ]
+
+
+def is_note(key: str) -> bool:
+    """Whether the key is only a number of ours, which tells nobody anything."""
+    return key.startswith(NOTE)
+
+
+def _about(name: str, key: str) -> str:
+    """What a line of the prompt is about; never nothing, for a line without a name would read as one of Nexus."""
+    if is_note(key):
+        return name or "note"
+    return f"{name}.{key}" if name else key
 
 
 def as_text(raw: str) -> str:

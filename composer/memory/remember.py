@@ -13,7 +13,7 @@ import msgspec
 from django.db import connection
 
 from composer.breaker import Breaker
-from composer.memory import client, scopes
+from composer.memory import client, facts, forgetting, scopes
 from composer.memory.client import MemoryRefusedError, MemoryUnreachableError
 from composer.memory.lines import MAX_LINE_CHARS, micros
 from gateway.models import Message, Room
@@ -21,7 +21,7 @@ from gateway.models import Message, Room
 logger = logging.getLogger(__name__)
 
 BATCH = 50
-TIME_S = 20.0
+TIME_S = 25.0
 """One task's share; what is left is for the next one."""
 
 TIMEOUT_S = 30.0
@@ -57,7 +57,11 @@ def remember(*, clock: Callable[[], float] = time.monotonic) -> int:
     end = clock() + TIME_S
     try:
         with _only_writer() as is_ours:
-            return _until(end, clock=clock) if is_ours else 0
+            if not is_ours:
+                return 0
+            forgetting.work(clock=clock)
+            facts.delete_expired()
+            return _until(end, clock=clock)
     finally:
         client.close()
 

@@ -15,6 +15,11 @@ def of_dm(*, user: str, agent: str) -> str:
     return f"dm:{user}:{agent}"
 
 
+def of_profile(*, user: str) -> str:
+    """What this user (chat id) set about himself."""
+    return f"profile:{user}"
+
+
 def of_project(*, project_id: int) -> str:
     return f"project:{project_id}"
 
