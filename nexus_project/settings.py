@@ -66,7 +66,11 @@ _env.finish()
 # Django
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "admin_ui",
+    # Plain ones: the site and its tables are imported by the gateway's URLs, not by every process.
+    "unfold.apps.BasicAppConfig",
+    "django.contrib.admin.apps.SimpleAdminConfig",
+    "drf_spectacular_sidecar",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -77,11 +81,11 @@ INSTALLED_APPS = [
     "gateway",
     "composer",
     "runtime",
-    "admin_ui",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "admin_ui.headers.security_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -177,6 +181,7 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "gateway.staff.TokenBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -199,11 +204,50 @@ SESSION_COOKIE_SECURE = _secure
 CSRF_COOKIE_SECURE = _secure
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_TRUSTED_ORIGINS = [NEXUS_PUBLIC_URL]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# The admin's looks, and its REST API. Both read these at use.
+UNFOLD = {
+    "SITE_TITLE": "Nexus",
+    "SITE_HEADER": "Nexus",
+    "SITE_SUBHEADER": "agents in your rooms",
+    "SITE_SYMBOL": "hub",
+    "SITE_URL": "",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "6px",
+    "STYLES": ["admin_ui.navigation.style"],
+    "SCRIPTS": ["admin_ui.navigation.script"],
+    "SIDEBAR": {"show_search": True, "navigation": "admin_ui.navigation.groups"},
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.api.doors.TokenDoor", "gateway.api.doors.SessionDoor"],
+    "DEFAULT_PERMISSION_CLASSES": ["gateway.api.doors.StaffLooksOperatorsChange"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["gateway.api.reading.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "gateway.api.reading.AlwaysJSON",
+    "DEFAULT_PAGINATION_CLASS": "gateway.api.lists.Pages",
+    "DEFAULT_FILTER_BACKENDS": ["gateway.api.lists.Filters"],
+    "DEFAULT_SCHEMA_CLASS": "gateway.api.schema.Operation",
+    "EXCEPTION_HANDLER": "gateway.api.errors.answer",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "COERCE_DECIMAL_TO_STRING": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Nexus Admin API",
+    "VERSION": "1",
+    "DESCRIPTION": "Everything the admin site does. Errors always look like the schema `Error`.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+}
 
 LOGGING = {
     "version": 1,

@@ -1,0 +1,50 @@
+"""What the dashboard shows: the figures of gateway/stats.py, with bars for its plots."""
+
+from typing import Any, Final
+
+from django.http import HttpRequest
+
+from gateway import parts, stats
+from gateway.models import State
+
+PLOT_HEIGHT: Final = 120
+BAR: Final = 24
+
+
+def context(_request: HttpRequest) -> dict[str, Any]:
+    found = stats.overview()
+    return {
+        "figures": found,
+        "states": [(state.value, found["invocations"].get(state.value, 0)) for state in State],
+        "parts": parts.look(),
+        "window_days": stats.WINDOW_DAYS,
+        "recent_hours": stats.RECENT_HOURS,
+        "plots": [
+            _plot(found["days"], "invocations", "Invocations a day"),
+            _plot(found["days"], "token_count", "Tokens a day"),
+            _plot(found["days"], "cost_usd", "Cost a day (USD)"),
+        ],
+        "spent": [("Agents", "gateway_agent", found["by_agent"]), ("Rooms", "gateway_room", found["by_room"])],
+    }
+
+
+def _plot(days: list[dict[str, Any]], field: str, title: str) -> dict[str, Any]:
+    """Bars of one figure: x, y and height in the units of the drawing, and the words a reader hears."""
+    top = max((day[field] for day in days), default=0) or 1
+    bars = []
+    for index, day in enumerate(days):
+        height = round(day[field] / top * PLOT_HEIGHT, 1)
+        bars.append(
+            {
+                "x": index * BAR + 2,
+                "y": PLOT_HEIGHT - height,
+                "height": height,
+                "text": f"{day['day']}: {_number(day[field])}",
+            }
+        )
+    total = sum(day[field] for day in days)
+    return {"title": title, "bars": bars, "width": len(days) * BAR, "height": PLOT_HEIGHT, "total": _number(total)}
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"

@@ -1,0 +1,209 @@
+"""Invocations with what they saw and said, bridges, tools, approvals."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from admin_ui.tables.base import Table, actor, cut, link, link_column
+from composer.models import Prompt
+from gateway import changes, staff
+from gateway.models import (
+    Approval,
+    Bridge,
+    Grant,
+    HostLease,
+    Invocation,
+    JoinCode,
+    McpServer,
+    RoomTool,
+    ToolToken,
+)
+from runtime.models import ReplyPart
+
+
+class Invocations(Table):
+    list_display = (
+        "id",
+        "state",
+        "agent_link",
+        "room_link",
+        "asker",
+        "reason",
+        "opened_at",
+        "took",
+        "cost_usd",
+        "see",
+    )
+    list_select_related = ("agent", "room", "root_asker")
+    list_filter = ("state",)
+    search_fields = ("=id", "=agent__slug", "=room__name", "=root_asker__username", "=reason")
+    search_help_text = "Number, agent, room, asker or reason, written out"
+    neighbours = (
+        ("reply parts", "runtime_replypart", "invocation"),
+        ("questions to people", "gateway_approval", "invocation"),
+        ("notices", "gateway_notice", "invocation"),
+    )
+    agent_link, room_link = link_column("agent"), link_column("room")
+    asker = link_column("root_asker", description="asker")
+
+    @admin.display(description="took")
+    def took(self, row: Invocation) -> str:
+        return "" if row.ended_at is None else f"{(row.ended_at - row.opened_at).total_seconds():.1f} s"
+
+    @admin.display(description="prompt")
+    def see(self, row: Invocation) -> str:
+        return format_html('<a class="nx-link" href="{}">inspect</a>', reverse("admin:prompt", args=[row.pk]))
+
+    change_form_before_template = "nexus/invocation_links.html"
+
+
+class Prompts(Table):
+    list_display = ("invocation_id", "invocation_link", "token_count", "budget", "created_at", "see")
+    list_select_related = ("invocation",)
+    search_fields = ("=invocation__id",)
+    invocation_link = link_column("invocation")
+
+    @admin.display(description="prompt")
+    def see(self, prompt: Prompt) -> str:
+        return format_html(
+            '<a class="nx-link" href="{}">inspect</a>', reverse("admin:prompt", args=[prompt.invocation_id])
+        )
+
+
+class ReplyParts(Table):
+    list_display = ("id", "invocation_link", "part", "chat_id", "revision", "is_final", "posted_at")
+    list_select_related = ("invocation",)
+    list_filter = ("is_final", "is_gone")
+    search_fields = ("=chat_id", "=invocation__id")
+    invocation_link = link_column("invocation")
+
+
+class OnlineFilter(admin.SimpleListFilter):
+    """Online, asleep, revoked: by database time."""
+
+    title = "state"
+    parameter_name = "is"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("online", "online"), ("asleep", "asleep"), ("revoked", "revoked")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        is_online = Q(lease_until__gt=Now(), revoked_at=None)
+        chosen = {
+            "online": is_online,
+            "asleep": ~is_online & Q(revoked_at=None),
+            "revoked": Q(revoked_at__isnull=False),
+        }.get(self.value() or "")
+        return queryset if chosen is None else queryset.filter(chosen)
+
+
+class Bridges(Table):
+    list_display = ("name", "owner_link", "status", "client_version", "last_seen_at", "agents_there", "created_at")
+    list_select_related = ("owner",)
+    list_filter: ClassVar[Any] = (OnlineFilter,)
+    search_fields = ("name", "owner__username", "agents__slug")
+    needs = ("offers",)
+    neighbours = (
+        ("agents", "gateway_agent", "bridge"),
+        ("join codes", "gateway_joincode", "bridge"),
+        ("tools tokens", "gateway_tooltoken", "bridge"),
+    )
+    change_form_before_template = "nexus/bridge_actions.html"
+    owner_link = link_column("owner")
+
+    @admin.display(description="status")
+    def status(self, bridge: Bridge) -> str:
+        if bridge.revoked_at is not None:
+            return "revoked"
+        return "online" if bridge.lease_until is not None and bridge.lease_until > timezone.now() else "asleep"
+
+    @admin.display(description="agents in its hello")
+    def agents_there(self, bridge: Bridge) -> str:
+        return cut(", ".join(str(one.get("slug")) for one in bridge.offers if isinstance(one, dict)))
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return staff.may_change(request.user)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return HttpResponseRedirect(reverse("admin:bridge_new"))
+
+
+class JoinCodes(Table):
+    list_display = ("created_at", "bridge_link", "expires_at", "used_at", "created_by")
+    list_select_related = ("bridge",)
+    search_fields = ("bridge__name", "created_by")
+    bridge_link = link_column("bridge")
+
+
+class HostLeases(Table):
+    list_display = ("role", "owner", "lease_until")
+
+
+class ToolTokens(Table):
+    list_display = ("created_at", "bridge_link", "agent_link", "session_key", "expires_at")
+    list_select_related = ("bridge", "agent")
+    search_fields = ("bridge__name", "agent__slug", "=session_key")
+    bridge_link, agent_link = link_column("bridge"), link_column("agent")
+
+
+class McpServers(Table):
+    list_display = ("name", "transport", "is_enabled", "approved_by", "created_at")
+    list_filter = ("transport", "is_enabled")
+    search_fields = ("name",)
+    neighbours = (("leave in rooms", "gateway_roomtool", "server"),)
+
+
+class RoomTools(Table):
+    list_display = ("id", "room_link", "server_link", "tool", "needs_approval", "created_at")
+    list_select_related = ("room", "server")
+    list_filter = ("needs_approval",)
+    search_fields = ("room__name", "server__name", "tool")
+    room_link, server_link = link_column("room"), link_column("server")
+
+
+class Approvals(Table):
+    list_display = ("created_at", "invocation_link", "tool", "decision", "decided_by", "decided_at")
+    list_select_related = ("invocation", "decided_by")
+    list_filter = ("decision",)
+    search_fields = ("=invocation__id", "tool")
+    invocation_link = link_column("invocation")
+
+
+class Grants(Table):
+    list_display = ("created_at", "agent_link", "room_link", "tool", "until", "by")
+    list_select_related = ("agent", "room", "granted_by")
+    search_fields = ("agent__slug", "room__name", "tool")
+    agent_link, room_link = link_column("agent"), link_column("room")
+
+    @admin.display(description="granted by")
+    def by(self, grant: Grant) -> str:
+        return link(grant.granted_by)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return staff.may_change(request.user)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        changes.take_back_grant(grant_id=obj.pk, actor=actor(request))
+
+
+def register(site: admin.AdminSite) -> None:
+    site.register(Invocation, Invocations)
+    site.register(Prompt, Prompts)
+    site.register(ReplyPart, ReplyParts)
+    site.register(Bridge, Bridges)
+    site.register(JoinCode, JoinCodes)
+    site.register(HostLease, HostLeases)
+    site.register(ToolToken, ToolTokens)
+    site.register(McpServer, McpServers)
+    site.register(RoomTool, RoomTools)
+    site.register(Approval, Approvals)
+    site.register(Grant, Grants)

@@ -1,0 +1,31 @@
+"""What people who look after Nexus may change, each with its audit entry: one function for site, API and command."""
+
+from gateway.changes.agents import change_agent, set_persona
+from gateway.changes.errors import BadValueError, ChangeError, ConflictError, GoneError
+from gateway.changes.knowledge import change_landmark, correct_fact, forget_fact, forget_memory, take_back_grant
+from gateway.changes.leaves import LEAVES, names_of, set_leave
+from gateway.changes.places import add_project, change_project, change_room, change_user
+from gateway.changes.work import ask_again, stop
+
+__all__ = [
+    "LEAVES",
+    "BadValueError",
+    "ChangeError",
+    "ConflictError",
+    "GoneError",
+    "add_project",
+    "ask_again",
+    "change_agent",
+    "change_landmark",
+    "change_project",
+    "change_room",
+    "change_user",
+    "correct_fact",
+    "forget_fact",
+    "forget_memory",
+    "names_of",
+    "set_leave",
+    "set_persona",
+    "stop",
+    "take_back_grant",
+]
