@@ -94,7 +94,7 @@ def _around(it):
     JoinCode.objects.create(bridge=it.bridge, digest="c" * 64, expires_at=LATER)
     HostLease.objects.create(role="runtime_host", owner="host", lease_until=Now() + timedelta(minutes=1))
     ToolToken.objects.create(digest="d" * 64, bridge=it.bridge, agent=it.agent, session_key="k", expires_at=LATER)
-    Landmark.objects.create(message=message, kind="decision", pinned_by_user=it.bob)
+    Landmark.objects.create(message=message, kind="decision", room=it.room, pinned_by_user=it.bob)
     Fact.objects.create(scope="room:rid-backend", key="database", value={"name": EVIL}, source_message=message)
     Memory.objects.create(
         id="00000000-0000-0000-0000-000000000001",

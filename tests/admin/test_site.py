@@ -118,7 +118,9 @@ def row_of(table):
 def test_every_table_is_listed_shown_and_searched_with_few_queries_and_runs_nothing(operator, it):
     troubles = []
     for table in tables():
-        for path in (f"{table}/", f"{table}/{row_of(table).pk}/change/", f"{table}/?q=back'\"%25"):
+        row = row_of(table)
+        shown = [f"{table}/{row.pk}/change/"] if row is not None else []
+        for path in (f"{table}/", *shown, f"{table}/?q=back'\"%25"):
             with CaptureQueriesContext(connection) as asked:
                 page = operator.get(f"/admin/{path}")
             is_evil = b"<script>alert" in page.content or b"<img src=x" in page.content
@@ -131,6 +133,8 @@ def test_every_table_is_listed_shown_and_searched_with_few_queries_and_runs_noth
 def test_who_may_only_look_changes_nothing(onlooker, it):
     troubles = []
     for table in set(tables()) - {"auth/user"}:
+        if row_of(table) is None:
+            continue
         path = f"/admin/{table}/{row_of(table).pk}"
         found = (
             onlooker.get(f"{path}/change/").status_code,
