@@ -2,7 +2,7 @@
 
 from django.apps import apps
 from django.contrib.admin import AdminSite
-from django.db.models import CompositePrimaryKey
+from django.db.models import CompositePrimaryKey, Model
 
 from admin_ui.tables import knowledge, people, talk, work
 from admin_ui.tables.base import LONG, Table
@@ -19,7 +19,7 @@ def register(site: AdminSite) -> None:
                 site.register(model, _plain(model))
 
 
-def _plain(model: type) -> type[Table]:
+def _plain(model: type[Model]) -> type[Table]:
     """For a table that has no words of its own here: its short columns."""
     fields = [
         one for one in model._meta.concrete_fields if not one.is_relation and one.get_internal_type() not in LONG
