@@ -22,9 +22,9 @@ SHOWN: Final = [str(state) for state in (*LIVE, *FINAL)]
 WRITTEN: Final = (State.RUNNING, *FINAL)
 
 _ROWS: Final = """
-SELECT i.id, i.state, i.room_id, r.rid, r.is_quiet, i.thread, i.hop, i.running_at, i.ended_at,
+SELECT i.id, i.state, i.room_id, r.rid, r.is_quiet, r.has_eyes, q.rc_id, i.thread, i.hop, i.running_at, i.ended_at,
        i.input_tokens, i.output_tokens, i.cost_usd, i.last_seq, i.state = 'running' AND i.output_sha256 <> ''
-FROM invocations i JOIN rooms r ON r.id = i.room_id
+FROM invocations i JOIN rooms r ON r.id = i.room_id JOIN messages q ON q.id = i.message_id
 WHERE i.agent_id = %s AND i.reply_settled_at IS NULL AND i.state = ANY(%s)
 ORDER BY i.id LIMIT %s
 """
@@ -61,6 +61,8 @@ class Row:
     room_id: int
     rid: str
     is_quiet: bool
+    has_eyes: bool
+    question: str
     thread: str
     hop: int
     running_at: datetime | None
@@ -122,7 +124,7 @@ def look(*, agent_id: int | None, seen: Mapping[int, int]) -> Look:
     States are read before chunks, so a row seen in a final state has all its chunks in this look.
     """
     rows = [] if agent_id is None else _rows(agent_id)
-    fresh = [row for row in rows if row.id not in seen and row.state in WRITTEN]
+    fresh = [row for row in rows if row.id not in seen]
     chunks = glance(seen={row.id: seen.get(row.id, 0) for row in rows if row.state in WRITTEN and row.running_at})
     return Look(
         rows=rows,
@@ -142,11 +144,12 @@ def glance(*, seen: Mapping[int, int]) -> Chunks:
 def _rows(agent_id: int) -> list[Row]:
     rows = []
     for row in _all(_ROWS, [agent_id, SHOWN, LOOK_ROWS]):
-        pk, state, room_id, rid, is_quiet, thread, hop, running_at, ended_at, *more = row
+        pk, state, room_id, rid, is_quiet, has_eyes, question, thread, hop, running_at, ended_at, *more = row
         tokens_in, tokens_out, cost, last_seq, is_sent_anew = more
         seconds = (ended_at - running_at).total_seconds() if ended_at and running_at else 0.0
         spent = Spent(seconds=seconds, input_tokens=tokens_in, output_tokens=tokens_out, cost_usd=cost)
-        rows.append(Row(pk, state, room_id, rid, is_quiet, thread, hop, running_at, spent, last_seq, is_sent_anew))
+        place = (room_id, rid, is_quiet, has_eyes, question, thread)
+        rows.append(Row(pk, state, *place, hop, running_at, spent, last_seq, is_sent_anew))
     return rows
 
 

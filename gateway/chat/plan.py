@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.models import FINAL, State
-from runtime.reply import Ending, Names, Reply
+from runtime.reply import Ending, Names, Reply, preparing
 
 CARD_AFTER_S: Final = 1.5
 """A run that says nothing for this long shows that it is at work; most answers come sooner and need no card."""
+
+PREPARING_AFTER_S: Final = 3.0
+"""The same before the bridge has it: that rarely takes so long."""
+
+EYES: Final = "eyes"
 
 FINAL_PACE_S: Final = 1.0
 CHECKS: Final = 3
@@ -53,6 +58,8 @@ class LiveReply:
     rid: str
     thread: str
     is_quiet: bool
+    wants_eyes: bool
+    question: str
     chat_id_of: Callable[[int], str]
     started_at: float
     names: Names
@@ -74,6 +81,11 @@ class LiveReply:
         while len(self.parts) <= number:
             self.parts.append(Part(number=len(self.parts), chat_id=self.chat_id_of(len(self.parts))))
         return self.parts[number]
+
+    def runs_now(self, *, started_at: float) -> None:
+        """The bridge has taken it. A card that stands already goes on counting from its beginning."""
+        if not any(part.is_posted for part in self.parts):
+            self.started_at = started_at
 
     def read_anew(self) -> None:
         """All output comes a second time: what was made of the first is void, the messages in the chat stay."""
@@ -104,6 +116,13 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
+class React:
+    """Put a sign on the question."""
+
+    emoji: str
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """Read the message back and compare."""
 
@@ -128,7 +147,7 @@ class Rest:
     until: float | None = None
 
 
-Act = Send | Edit | Check | Remove | Settle | Rest
+Act = Send | Edit | React | Check | Remove | Settle | Rest
 
 
 def digest(text: str) -> str:
@@ -139,7 +158,9 @@ def next_act(row: LiveReply, *, now: float, last_at: float) -> Act:
     """`last_at` is when this account last wrote into the room."""
     if row.is_final:
         return _final_act(row, now=now, ready_at=last_at + FINAL_PACE_S)
-    if row.state != State.RUNNING or row.is_quiet:
+    if row.wants_eyes and row.state == State.RUNNING:
+        return React(EYES)
+    if row.is_quiet:
         return Rest()
     if not row.reply.has_text:
         return _card_act(row, now=now, last_at=last_at)
@@ -166,12 +187,15 @@ def _final_act(row: LiveReply, *, now: float, ready_at: float) -> Act:
 
 def _card_act(row: LiveReply, *, now: float, last_at: float) -> Act:
     part = row.part(0)
-    due_at = row.started_at + CARD_AFTER_S if not part.is_posted else last_at + FINAL_PACE_S
+    first_after = CARD_AFTER_S if row.state == State.RUNNING else PREPARING_AFTER_S
+    due_at = row.started_at + first_after if not part.is_posted else last_at + FINAL_PACE_S
     if part.is_gone:
         return Rest()
     if now < due_at:
         return Rest(due_at)
-    card = row.reply.live(elapsed_s=now - row.started_at)[0]
+    elapsed_s = now - row.started_at
+    is_running = row.state == State.RUNNING
+    card = row.reply.live(elapsed_s=elapsed_s)[0] if is_running else preparing(elapsed_s=elapsed_s)
     if not part.is_posted:
         return Send(part, card, is_said=False)
     if not part.holds(card) and not part.is_stuck:

@@ -18,7 +18,7 @@ from gateway.chat.outbox import Account, LeaseLostError
 from gateway.chat.pace import Clock, Gate
 from gateway.chat.plan import LiveReply, Part
 from gateway.invocations import chat_message_id
-from gateway.models import FINAL, LIVE
+from gateway.models import FINAL, LIVE, State
 from nexus_bridge import events
 from runtime.reply import Ending, Reply
 
@@ -127,13 +127,15 @@ class Poster:
 
     def _take(self, found: Look, *, seen: frozenset[int]) -> None:
         for row in found.rows:
-            if row.state in WRITTEN and row.id not in self._rows and row.id not in self._settled:
+            if row.id not in self._rows and row.id not in self._settled:
                 self._open(row, found.openings[row.id])
         anew = {row.id for row in found.rows if self._is_sent_anew(row)}
         self._feed(found.chunks)
         for row in found.rows:
             live = self._rows.get(row.id)
             if live is not None and row.id not in anew:
+                if live.state not in WRITTEN and row.state == State.RUNNING:
+                    live.runs_now(started_at=self._started_at(row))
                 _update(live, row, is_whole=found.has_all_chunks)
         if found.has_all_rows:
             self._forget(seen - {row.id for row in found.rows})
@@ -155,15 +157,18 @@ class Poster:
         return True
 
     def _open(self, row: Row, opening: Opening) -> None:
-        age = 0.0 if row.running_at is None else (timezone.now() - row.running_at).total_seconds()
         live = LiveReply(
             invocation_id=row.id,
             room_id=row.room_id,
             rid=row.rid,
             thread=row.thread,
             is_quiet=row.is_quiet,
+            wants_eyes=row.has_eyes,
+            question=row.question,
+            # What has ended is shown as running until all it said is read.
+            state=State.RUNNING if row.state in FINAL else row.state,
             chat_id_of=partial(_chat_id, row.id),
-            started_at=self._clock.now() - max(0.0, age),
+            started_at=self._started_at(row),
             names=opening.names,
             reply=Reply(names=opening.names),
         )
@@ -172,6 +177,11 @@ class Poster:
             _restore(part, posted)
         self._rows[row.id] = live
         self._lane(row.rid).replies[row.id] = live
+
+    def _started_at(self, row: Row) -> float:
+        """By our clock; of a row that does not run yet, now."""
+        age = 0.0 if row.running_at is None else (timezone.now() - row.running_at).total_seconds()
+        return self._clock.now() - max(0.0, age)
 
     def _feed(self, chunks: Chunks) -> None:
         for invocation_id, seq, payload in chunks:

@@ -6,7 +6,7 @@ from gateway.chat import outbox
 from gateway.chat.desk import Desk
 from gateway.chat.due import PostedPart
 from gateway.chat.outbox import SettledPart
-from gateway.chat.plan import CHECKS, Act, Check, Edit, LiveReply, Part, Remove, Send, digest
+from gateway.chat.plan import CHECKS, Act, Check, Edit, LiveReply, Part, React, Remove, Send, digest
 from gateway.rocketchat.events import ChatMessage
 from gateway.rocketchat.rest import Posted, RefusedError
 
@@ -29,6 +29,9 @@ async def perform(*, desk: Desk, row: LiveReply, act: Act) -> bool:
             if await _edit(desk, row, part, text):
                 row.has_said = row.has_said or act.is_said
             return True
+        case React(emoji=emoji):
+            await _react(desk, row, emoji=emoji)
+            return False
         case Check(part=part, text=text):
             _compare(part, found=await desk.chat.get_message(rc_id=part.chat_id), text=text)
             return False
@@ -79,6 +82,15 @@ async def settle(*, desk: Desk, row: LiveReply) -> None:
 
 async def give_up(*, desk: Desk, row: LiveReply, reason: str) -> None:
     await desk.run(lambda: outbox.give_up_reply(account=desk.account, invocation_id=row.invocation_id, reason=reason))
+
+
+async def _react(desk: Desk, row: LiveReply, *, emoji: str) -> None:
+    """Once; a room that does not let us gets on without the sign."""
+    try:
+        await desk.chat.react(rc_id=row.question, emoji=emoji)
+    except RefusedError as error:
+        logger.info("no sign on a question", extra={"room": row.rid, "error": str(error)})
+    row.wants_eyes = False
 
 
 async def _edit(desk: Desk, row: LiveReply, part: Part, text: str) -> bool:

@@ -1,6 +1,6 @@
 """From an invocation's chunks to the texts of its chat messages: pure, incremental, without clock or socket."""
 
-from runtime.reply.card import Spent, duration, one_line, sentence
+from runtime.reply.card import Spent, duration, one_line, preparing, sentence
 from runtime.reply.cleaning import clean
 from runtime.reply.fold import MAX_PARTS, Ending, Reply
 from runtime.reply.markup import Names, harmless
@@ -17,6 +17,7 @@ __all__ = [
     "duration",
     "harmless",
     "one_line",
+    "preparing",
     "sentence",
     "units",
 ]

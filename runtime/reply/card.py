@@ -1,4 +1,4 @@
-"""The one line that says what an agent is doing, and the one that closes its answer: tools, time, model tokens, cost."""
+"""The card that shows what an agent is doing, and the line that closes its answer: tools, time, model tokens, cost."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,6 +14,11 @@ HEAD_UNITS: Final = 1_700
 TAIL_CHARS: Final = 1_500
 LEFT_OUT: Final = "_… the middle is left out here, it is too long for one message …_"
 WORKING: Final = "⏳ working…"
+PREPARING: Final = "⏳ getting ready…"
+SHOWN_TOOLS: Final = 4
+"""Finished tool calls that the card lists; earlier ones are counted only."""
+
+RESULTS: Final = {"ok": "✔", "failed": "✖", "denied": "⛔"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +55,64 @@ def sentence(text: str) -> str:
     return f"{head.parts[0]}\n\n{LEFT_OUT}\n\n{tail}"
 
 
-def tool_line(*, call: ToolCall | None, tool_count: int, note: str, elapsed_s: float) -> str:
-    """`🔧 Bash: run tests … (3 tools, 12 s)`; without a tool at work the plain sign of life."""
-    counted = _counted(tool_count=tool_count, elapsed_s=elapsed_s)
-    if call is not None:
-        title = one_line(call.title or call.input)
-        name = one_line(call.name, limit=40) or "tool"
-        what = f"{name}: {title}" if title and title != name else name
-        return f"🔧 {what} … ({counted})" if counted else f"🔧 {what} …"
-    line = f"⏳ {one_line(note)}" if note else WORKING
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run is at. `finished`: the newest lines of `tool_result`; `asks`: the tool that waits for a yes."""
+
+    call: ToolCall | None = None
+    finished: tuple[str, ...] = ()
+    finished_count: int = 0
+    tool_count: int = 0
+    note: str = ""
+    asks: str = ""
+
+
+def live_card(*, work: Work, elapsed_s: float) -> str:
+    """State and time in the first line, then the tools folded into a line each, what is at work or waited for last."""
+    counted = _counted(tool_count=work.tool_count, elapsed_s=elapsed_s)
+    head = f"⏳ {one_line(work.note)}" if work.note else WORKING
+    lines = [f"{head} ({counted})" if counted else head]
+    if (left := work.finished_count - len(work.finished)) > 0:
+        lines.append(f"… {_tools(left)} before")
+    lines += work.finished
+    if work.asks:
+        lines.append(_waits(work.asks))
+    elif work.call is not None:
+        lines.append(f"🔧 {_what(work.call)} …")
+    return "\n".join(lines)
+
+
+def tool_line(*, work: Work, elapsed_s: float) -> str:
+    """The same in one line, to stand below what was said so far; empty while no tool is at work."""
+    counted = _counted(tool_count=work.tool_count, elapsed_s=elapsed_s)
+    if work.asks:
+        line = _waits(work.asks)
+    elif work.call is not None:
+        line = f"🔧 {_what(work.call)} …"
+    else:
+        return ""
     return f"{line} ({counted})" if counted else line
+
+
+def tool_result(*, call: ToolCall, result: str) -> str:
+    """`✔ Bash: make test`; `result` is a word of RESULTS."""
+    return f"{RESULTS[result]} {_what(call)}"
+
+
+def preparing(*, elapsed_s: float) -> str:
+    """Before the CLI has it: the prompt is built, or the bridge has not answered yet."""
+    coarse = _coarse(elapsed_s)
+    return f"{PREPARING} ({duration(coarse)})" if coarse else PREPARING
+
+
+def _waits(tool: str) -> str:
+    return f"✋ waits for a yes to {one_line(tool, limit=40)}"
+
+
+def _what(call: ToolCall) -> str:
+    title = one_line(call.title or call.input)
+    name = one_line(call.name, limit=40) or "tool"
+    return f"{name}: {title}" if title and title != name else name
 
 
 def footer(*, spent: Spent, tool_count: int) -> str:

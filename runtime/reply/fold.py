@@ -1,10 +1,11 @@
 """What a room sees of an invocation: the events so far, folded into the texts of its chat messages."""
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
 from nexus_bridge import events
-from runtime.reply.card import Spent, footer, tool_line
+from runtime.reply.card import SHOWN_TOOLS, Spent, Work, footer, live_card, tool_line, tool_result
 from runtime.reply.cleaning import Cleaner
 from runtime.reply.markup import Markup, Names
 from runtime.reply.splitting import PART_LIMIT, Splitter, closed, fence_after, units
@@ -44,6 +45,9 @@ class Reply:
         self._is_paragraph_due = False
         self._has_text = False
         self._tools: dict[str, events.ToolCall] = {}
+        self._finished: deque[str] = deque(maxlen=SHOWN_TOOLS)
+        self._finished_count = 0
+        self._asks = ""
         self._note = ""
         self._recent = _Recent()
 
@@ -66,21 +70,31 @@ class Reply:
                 self._tools[event.id] = event
                 self._is_paragraph_due = True
             case events.ToolResult():
-                self._tools.pop(event.id, None)
-                self._is_paragraph_due = True
-            case events.Notice(level="warning" | "error"):
-                self._note = event.text
+                self._on_result(event)
+            case events.Permission():
+                self._asks = event.name or event.title or "a tool"
+            case events.Notice():
+                self._asks = ""
+                if event.level != "info":
+                    self._note = event.text
             case events.Done():
                 self._on_done(event)
 
     def live(self, *, elapsed_s: float) -> list[str]:
         """The texts while it runs; before the first word one text, the card."""
-        call = next(reversed(self._tools.values()), None)
+        work = Work(
+            call=next(reversed(self._tools.values()), None),
+            finished=tuple(self._finished),
+            finished_count=self._finished_count,
+            tool_count=self.tool_count,
+            note=self._note,
+            asks=self._asks,
+        )
         if not self._has_text:
-            return [self._card(call, elapsed_s)]
+            return [live_card(work=work, elapsed_s=elapsed_s)]
         parts = self._parts(tail=self._markup.peek())
-        if call is not None:
-            parts[-1] += f"\n\n_{self._card(call, elapsed_s)}_"
+        if line := tool_line(work=work, elapsed_s=elapsed_s):
+            parts[-1] += f"\n\n_{line}_"
         return parts
 
     def final(self, *, ending: Ending) -> list[str]:
@@ -104,12 +118,22 @@ class Reply:
             text = text.lstrip("\n")
         self._is_paragraph_due = False
         self._message = event.message or self._message
-        self._note = ""
+        self._note = self._asks = ""
         self._take(self._markup.feed(text))
         self._has_text = self._has_text or bool(text.strip())
 
+    def _on_result(self, event: events.ToolResult) -> None:
+        call = self._tools.pop(event.id, None)
+        self._asks = ""
+        self._is_paragraph_due = True
+        if call is not None:
+            result = "denied" if event.denied else "ok" if event.ok else "failed"
+            self._finished_count += 1
+            self._finished.append(tool_result(call=call, result=result))
+
     def _on_done(self, event: events.Done) -> None:
         self._tools.clear()
+        self._asks = ""
         if not self._has_text and event.text.strip():
             self._on_text(events.Text(delta=event.text))
 
@@ -117,9 +141,6 @@ class Reply:
         if text:
             self._splitter.feed(text)
             self._recent.feed(text)
-
-    def _card(self, call: events.ToolCall | None, elapsed_s: float) -> str:
-        return tool_line(call=call, tool_count=self.tool_count, note=self._note, elapsed_s=elapsed_s)
 
     def _parts(self, *, tail: str) -> list[str]:
         full = self._splitter.parts

@@ -72,6 +72,7 @@ class FakeChat:
     may_delete: bool = True
     keeps: Callable[[str], str] = lambda text: text
     history: dict[str, list[str]] = field(default_factory=dict)
+    signs: list[tuple[str, str]] = field(default_factory=list)
     _ticks: int = 0
 
     def texts(self, rid: str = "rid-backend") -> list[str]:
@@ -129,6 +130,10 @@ class FakeChat:
             if rc_id not in self.messages or not self.may_delete:
                 raise _refused("error-action-not-allowed")
             del self.messages[rc_id]
+
+    async def react(self, *, rc_id: str, emoji: str) -> None:
+        with self._call("react", rc_id, emoji):
+            self.signs.append((rc_id, emoji))
 
     async def get_message(self, *, rc_id: str) -> ChatMessage | None:
         with self._call("get", rc_id, ""):

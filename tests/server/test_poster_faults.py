@@ -319,7 +319,7 @@ async def test_a_notice_is_edited_and_taken_away(desk, chat, row, room, bob, age
     await in_db(invocations.tell)(invocation=row, kind="queued", text="You are 1st. @all")
     await desk.quiet()
     edited = chat.texts()
-    await in_db(invocations.take_back)(invocation_id=row.pk, kind="queued")
+    await in_db(invocations.take_back)(invocation_id=row.pk, kinds=("queued",))
     await desk.quiet()
 
     assert edited == ["You are 1st. @\u200ball"]

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway import invocations
 from gateway.chat.typing import BURST, TypingSign
 from gateway.models import Room
 from nexus_bridge import events
@@ -60,7 +61,7 @@ class TestCard:
         await in_db(output)(row, "All green.")
         await desk.quiet()
 
-        assert card == "🔧 Bash: make test … (1 tool)"
+        assert card == "⏳ working… (1 tool)\n🔧 Bash: make test …"
         assert len(chat.messages) == 1
         assert chat.texts()[0].startswith("All green.")
 
@@ -86,6 +87,61 @@ class TestCard:
 
         assert chat.texts()[0] == "✂"
         assert len(chat.texts()) == 2
+
+    async def test_the_card_folds_tools_into_lines_and_says_what_it_waits_for(self, desk, chat, row):
+        for number in range(6):
+            await in_db(output)(row, events.ToolCall(id=str(number), name="Read", title=f"file{number}.py"))
+            await in_db(output)(row, events.ToolResult(id=str(number), ok=number != 5))
+        await in_db(output)(row, events.ToolCall(id="9", name="Bash", title="rm -rf build"))
+        await in_db(output)(row, events.Permission(id="p", tool_call="9", name="Bash", detail="rm -rf build"))
+        await desk.quiet()
+        await desk.after(2)
+        waiting = chat.texts()[0].split("\n")
+
+        await in_db(output)(row, events.Notice(text="Bash was allowed."))
+        await desk.quiet()
+        await desk.after(2)
+
+        assert waiting == [
+            "⏳ working… (7 tools)",
+            "… 2 tools before",
+            "✔ Read: file2.py",
+            "✔ Read: file3.py",
+            "✔ Read: file4.py",
+            "✖ Read: file5.py",
+            "✋ waits for a yes to Bash",
+        ]
+        assert chat.texts()[0].split("\n")[-1] == "🔧 Bash: rm -rf build …"
+
+    async def test_a_question_that_is_long_in_the_making_shows_that_it_was_heard(self, desk, chat, room, bob, agent):
+        row = await in_db(people.ask)(room, bob, agent)
+        claim = await in_db(invocations.claim_next)(invocation_id=row.pk)
+        await desk.quiet()
+        await desk.after(4)
+        before = chat.texts()
+        await in_db(invocations.composed)(invocation_id=row.pk, fence=claim.fence)
+        await in_db(invocations.offer)(invocation_id=row.pk)
+        await in_db(row.refresh_from_db)()
+        await in_db(invocations.accepted)(invocation_id=row.pk, fence=row.fence, session=row.bridge_session)
+        await in_db(output)(row, "Here.")
+        await in_db(end)(row)
+
+        await desk.quiet()
+        await desk.after(2)
+
+        assert before == ["⏳ getting ready…"]
+        assert len(chat.texts()) == 1
+        assert chat.texts()[0].startswith("Here.")
+
+    async def test_a_room_that_wants_it_sees_eyes_on_the_question_once(self, desk, chat, room, bob, agent):
+        await in_db(Room.objects.filter(pk=room.pk).update)(has_eyes=True, is_quiet=True)
+        question = await in_db(lambda: start(people.ask(room, bob, agent)).message.rc_id)()
+
+        await desk.quiet()
+        await desk.after(3)
+
+        assert chat.signs == [(question, "eyes")]
+        assert chat.texts() == []
 
     async def test_a_quiet_room_gets_the_answer_only(self, desk, chat, row, room):
         await in_db(Room.objects.filter(pk=room.pk).update)(is_quiet=True)

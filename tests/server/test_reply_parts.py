@@ -135,7 +135,9 @@ def test_the_card_names_the_tool_at_work_and_counts():
         limit=500,
     )
 
-    assert reply.live(elapsed_s=12) == ["🔧 Bash: run @\u200ball tests please … (2 tools, 10 s)"]
+    assert reply.live(elapsed_s=12) == [
+        "⏳ working… (2 tools, 10 s)\n✔ Read: a.py\n🔧 Bash: run @\u200ball tests please …"
+    ]
 
 
 def test_the_tool_at_work_stands_below_the_text_so_far_and_goes_with_the_end():

@@ -203,7 +203,8 @@ class Turn:
         self._questions[question.id] = _Question(permission=question, expires_at=expires_at)
 
     async def _ask_here(self, question: Permission) -> None:
-        self._packer.add(Notice(text=f"{question.name or 'A tool'} waits for the owner at the bridge's terminal."))
+        waits = f"{question.name or 'A tool'} waits for the owner at the bridge's terminal."
+        self._packer.add(Notice(level="warning", text=waits))
         self._flush()
         is_allowed = await self._ask_locally(self.agent.slug, question)
         if self._questions.pop(question.id, None) is not None and self.done is None:
@@ -224,6 +225,8 @@ class Turn:
 
     def _settle(self, question: Permission, *, allow: bool, note: str) -> None:
         if allow:
+            self._packer.add(Notice(text=f"{question.name or 'A tool'} was allowed."))
+            self._flush()
             self._answer(question, allow=True, note=note)
         else:
             self._deny(question, note=note)
