@@ -14,8 +14,11 @@ ONCE ?=
 CLIS ?=
 ARGS ?=
 SEED ?=
+export RC_URL RC_ADMIN RC_ADMIN_PASSWORD RC_CODE RC_HOOK_HOST
+RC_HOST = $(shell sed -E 's,^[a-z]+://([^/:]+).*,\1,' <<<"$(RC_URL)")
+comma := ,
 
-.PHONY: help install install-dev demo test faults bench lint format lock manage migrate bootstrap create-bridge wheel clean
+.PHONY: help install install-dev demo test faults conformance bench lint format lock manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -36,6 +39,9 @@ test: install-dev  ## Run all tests on embedded services (ARGS="-k words" choose
 
 faults: install-dev  ## Run the long fault tests and the long model exploration (SEED= replays one)
 	@FAULTS_LONG=1 $(if $(SEED),FAULTS_SEED=$(SEED)) $(PYTHON) -m pytest tests/faults tests/model -s $(ARGS)
+
+conformance: install-dev  ## Ask a server what Nexus takes for granted of it (RC_URL= RC_ADMIN= RC_ADMIN_PASSWORD= [RC_CODE=] [RC_HOOK_HOST=]; without RC_URL the devchat)
+	@$(PYTHON) -m pytest tests/conformance -v $(if $(RC_URL),--allow-hosts=127.0.0.1$(comma)::1$(comma)localhost$(comma)$(RC_HOST)) $(ARGS)
 
 bench: install-dev  ## Measure, each figure beside its goal (ARGS="H1 B1" chooses)
 	@$(PYTHON) -m benchmarks $(ARGS)
