@@ -141,7 +141,7 @@ def test_changes_are_paged_oldest_first_with_edits_and_threads(bob: Person, clau
     bob.ok_post("chat.update", roomId=room, msgId=messages[1]["_id"], text="message 1, edited")
 
     seen: list[str] = []
-    after = "1"
+    after: str | None = "1"
     while after:
         query = {"roomId": room, "type": "UPDATED", "next": after, "count": 3}
         result = claude.ok_get("chat.syncMessages", **query)["result"]
