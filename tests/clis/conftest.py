@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.clis.installing import CLIS, ROOT, install, node_env
+from tests.clis.kits import KITS, Kit
+from tests.clis.table import PASSED, TABLE
+from tests.server.conftest import django_db_setup  # noqa: F401 - a fixture
+
 FAKE_API = ROOT.parent / "shared" / "tools" / "fake_model_api.py"
-CLIS = ROOT / ".nexus" / "clis"
-NPM_PACKAGES = {"claude": "@anthropic-ai/claude-code"}
 START_S = 20.0
-INSTALL_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class FakeApi:
         return f"http://127.0.0.1:{self.port}"
 
     def bodies(self) -> list[str]:
-        return [path.read_text() for path in sorted(self.directory.glob("*_v1_messages*.json"))]
+        return [path.read_text() for path in sorted(self.directory.glob("*.json"))]
 
     def prompts(self) -> list[str]:
         """All texts of user messages that were ever sent, context that the CLI put beside them included."""
@@ -64,29 +65,21 @@ def fake_api(tmp_path: Path) -> Iterator[FakeApi]:
 
 @pytest.fixture(scope="session")
 def claude() -> str:
-    return _cli("claude")
+    return program_of(KITS[0])
 
 
-def _cli(name: str) -> str:
-    installed = CLIS / "node_modules" / ".bin" / name
+def program_of(kit: Kit) -> str:
+    """The CLI's own program, installed first where that is asked for; skips the test where there is none."""
+    installed = CLIS / "hermes" / "bin" / kit.program if kit.pypi else CLIS / "node_modules" / ".bin" / kit.program
     if os.environ.get("NEXUS_TEST_CLIS") == "1" and not installed.exists():
-        _install(NPM_PACKAGES[name])
-    found = str(installed) if installed.exists() else shutil.which(name)
+        install(kit)
+    found = str(installed) if installed.exists() else shutil.which(kit.program)
     if found is None:
-        pytest.skip(f"no {name} on PATH or in .nexus/clis; NEXUS_TEST_CLIS=1 installs it with npm")
-    version = subprocess.run([found, "--version"], capture_output=True, timeout=START_S, check=False)
+        pytest.skip(f"no {kit.program} on PATH or in .nexus/clis; make test-clis installs it")
+    version = subprocess.run([found, "--version"], capture_output=True, timeout=START_S, check=False, env=node_env())
     if version.returncode != 0:
         pytest.skip(f"{found} does not run here: {version.stderr.decode()[-200:]}")
     return found
-
-
-def _install(package: str) -> None:
-    if shutil.which("npm") is None:
-        pytest.skip(f"no npm to install {package} with")
-    CLIS.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(CLIS), package], timeout=INSTALL_S, check=True
-    )
 
 
 def _port(file: Path) -> int:
@@ -95,3 +88,18 @@ def _port(file: Path) -> int:
         assert time.monotonic() < until, "the fake model API did not start"
         time.sleep(0.02)
     return int(file.read_text())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TABLE:
+        terminalreporter.section("CLI x case")
+        for line in TABLE.lines():
+            terminalreporter.write_line(line)

@@ -76,6 +76,8 @@ def detail_of(call: Frame) -> str:
         return "\n".join(diffs)
     if command := command_of(call):
         return command
+    if text_of(call, "kind") == "execute" and not call.get("rawInput"):
+        return text_of(call, "title")  # gemini: the command is the title, beside it stands only where it runs
     return shown_input(call) or output_of(call) or text_of(call, "title")
 
 

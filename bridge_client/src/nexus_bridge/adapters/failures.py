@@ -27,7 +27,7 @@ _WORDS: Final[tuple[tuple[str, ErrorKind], ...]] = (
     (r"context.?(length|window)|model .*not found|unknown model", "model"),
     (r"connect|network|socket|stream|disconnect|ECONN|fetch failed|terminated", "network"),
 )
-_STATUS: Final = re.compile(r"\b(?:status|HTTP|code)\D{0,3}([45]\d\d)\b", re.IGNORECASE)
+_STATUS: Final = re.compile(r"\b(?:status|HTTP|code|error)\D{0,3}([45]\d\d)\b", re.IGNORECASE)
 
 
 def kind_of_words(words: str) -> ErrorKind:
