@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from composer.models import Prompt as StoredPrompt
 from gateway import bridge_auth
-from gateway.models import Approval, File, Invocation, State, ToolToken
+from gateway.models import Approval, Asks, File, Invocation, State, ToolToken
 from nexus_bridge import protocol
 
 ROUND_LIMIT: Final = 500
@@ -156,6 +156,7 @@ def _cancel(row: Invocation) -> Errand:
 
 def _decisions(sessions: list[str]) -> list[Errand]:
     decided = Approval.objects.filter(
+        kind=Asks.PERMISSION,
         invocation__bridge_session__in=sessions,
         invocation__state=State.RUNNING,
         decided_at__gt=Now() - timedelta(seconds=DECISION_KNOWN_S),

@@ -21,9 +21,9 @@ from gateway.ingest import asking, keeping, rows
 from gateway.ingest.asking import Question
 from gateway.ingest.batches import Batch, Outcome, Versions, fold
 from gateway.ingest.rows import Bots, Person, Stored
-from gateway.invocations import OPEN, request_cancel
-from gateway.models import Invocation, SetAside
-from gateway.rocketchat.events import ChatMessage, Document
+from gateway.invocations import OPEN, replies, request_cancel
+from gateway.models import Invocation, RoomKind, SetAside
+from gateway.rocketchat.events import ChatMessage, Document, moment
 
 logger = logging.getLogger(__name__)
 
@@ -240,6 +240,8 @@ class Ingest:
             if one.newest.reactions:
                 reacted.append((one, row))
         keeping.keep(found, stored=stored, known=known, bots=bots, programs=programs)
+        # An open question of an agent takes the next fitting reply before the queue does.
+        questions = [one for one in questions if not _is_reply(one, bots=bots)]
         asked = asking.find_asked(questions, bots=bots) if questions else []
         if asked:
             opening = asking.open_asked(asked, now=now)
@@ -256,6 +258,19 @@ class Ingest:
         if now - self._remembered_at >= REMEMBER_EVERY_S:
             self._remembered_at = now
             pipeline.remember()
+
+
+def _is_reply(question: Question, *, bots: Bots) -> bool:
+    said = question.said
+    return replies.take(
+        room_id=question.room_id,
+        thread=said.thread,
+        user_id=question.user_id,
+        is_dm=question.room_kind == RoomKind.DM,
+        named=frozenset(bots.agents[user_id] for user_id in said.mentions if user_id in bots.agents),
+        text=said.text,
+        at=moment(said.ts),
+    )
 
 
 def _is_new(stored: dict[str, Stored], said: ChatMessage) -> bool:

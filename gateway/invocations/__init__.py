@@ -1,7 +1,7 @@
 """An invocation's life: the table of states, opening, claiming, transitions, rights."""
 
 from gateway.invocations.claims import Claim, claim_next, open_invocation, session_key
-from gateway.invocations.rights import may_stop, refusal
+from gateway.invocations.rights import may_decide, may_stop, refusal
 from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, OPEN
 from gateway.invocations.transitions import (
     accepted,
@@ -46,6 +46,7 @@ __all__ = [
     "fail_unsent",
     "give_up_room",
     "interrupt",
+    "may_decide",
     "may_stop",
     "next_claimable",
     "next_in_room",

@@ -1,15 +1,18 @@
-"""A CLI's permission request: the question as a card in the room, and the decision of somebody who may take it."""
+"""Questions of a run: each a card in the room, and the decision of somebody who may take it. Silence is a no."""
 
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from gateway import nudges
-from gateway.invocations import transitions, wording
-from gateway.models import Approval, Invocation, NoticeKind, User
+from gateway import audit, nudges
+from gateway.invocations import cards, grants
+from gateway.invocations.grants import Span
+from gateway.invocations.rights import may_decide
+from gateway.models import FINAL, Approval, Asks, Invocation, User
 from nexus_bridge import events
 
 ANSWER_S: Final = 600
@@ -28,82 +31,135 @@ class Verdict(StrEnum):
 
 
 def ask(*, invocation_id: int, permission: events.Permission) -> None:
-    """Store the question and show it in the room. Asking the same again changes nothing."""
-    open_count = Approval.objects.filter(invocation_id=invocation_id, decision="").count()
-    if not permission.id or open_count >= MAX_PENDING:
-        return
-    _, is_new = Approval.objects.get_or_create(
+    """Store a CLI's question and show it in the room. Asking the same again changes nothing."""
+    if permission.id:
+        ask_once(
+            invocation_id=invocation_id,
+            permission=permission.id,
+            tool=permission.name or permission.title or "a tool",
+            tool_kind=permission.tool,
+            detail=permission.detail or permission.title,
+        )
+
+
+def ask_once(
+    *,
+    invocation_id: int,
+    permission: str,
+    tool: str,
+    detail: str,
+    tool_kind: str = "other",
+    kind: Asks = Asks.PERMISSION,
+    asked: User | None = None,
+) -> Approval | None:
+    """The question with this key, asked now unless it was before; None when too many are open."""
+    found = Approval.objects.filter(invocation_id=invocation_id, permission=_storable(permission)[:200]).first()
+    if found is not None:
+        return found
+    if Approval.objects.filter(invocation_id=invocation_id, decision="").count() >= MAX_PENDING:
+        return None
+    question, is_new = Approval.objects.select_related("invocation__agent__owner").get_or_create(
         invocation_id=invocation_id,
-        permission=_storable(permission.id)[:200],
+        permission=_storable(permission)[:200],
         defaults={
-            "tool": _storable(permission.name or permission.title or "a tool")[:200],
-            "detail": _storable(permission.detail or permission.title),
+            "kind": kind,
+            "tool": _storable(tool)[:200],
+            "tool_kind": tool_kind[:20],
+            "detail": _storable(detail),
+            "asked": asked,
             "expires_at": Now() + timedelta(seconds=ANSWER_S),
         },
     )
     if is_new:
-        _show(invocation_id=invocation_id)
+        _begin(question)
+    return question
 
 
-def decide(*, invocation_id: int, user: User, allow: bool, note: str = "", approval_id: int | None = None) -> Verdict:
+def _begin(question: Approval) -> None:
+    grant = None if question.kind == Asks.QUESTION else grants.covering(approval=question)
+    if grant is None:
+        cards.show(approval=question)
+    else:
+        _store(question, decision="allow", by=grant.granted_by, span="by a standing yes")
+
+
+def decide(
+    *,
+    invocation_id: int,
+    user: User,
+    allow: bool,
+    note: str = "",
+    approval_id: int | None = None,
+    span: Span | None = None,
+) -> Verdict:
     """Answer the oldest open question of this run (or the one named), by the right `user` has now."""
     with transaction.atomic():
         row = Invocation.objects.select_related("agent").filter(pk=invocation_id).first()
         if row is None:
             return Verdict.NOTHING_OPEN
-        is_approver = row.agent.approvers.filter(pk=user.pk).exists()
-        if user.pk != row.agent.owner_id and not is_approver:
+        if not may_decide(agent=row.agent, user=user):
             return Verdict.NOT_ALLOWED
-        pending = Approval.objects.filter(invocation=row, decision="", expires_at__gt=Now())
+        pending = open_ones().filter(invocation=row).exclude(kind=Asks.QUESTION)
         if approval_id is not None:
             pending = pending.filter(pk=approval_id)
         question = pending.order_by("pk").first()
-        if question is None or not Approval.objects.filter(pk=question.pk, decision="").update(
-            decision="allow" if allow else "deny", decided_by=user, decided_at=Now(), note=note[:2_000]
+        words = "" if span is None else span.words
+        if question is None or not _store(
+            question, decision="allow" if allow else "deny", by=user, note=note, span=words
         ):
             return Verdict.NOTHING_OPEN
-        _decided(row=row)
+        if allow and span is not None:
+            grants.give(approval=question, user=user, span=span)
         return Verdict.DECIDED
 
 
-def expire_due() -> int:
-    """Questions nobody answered in time are denied; returns how many."""
+def answer(*, approval: Approval, user: User, text: str) -> bool:
+    """What somebody says to a question of an agent; false when it was answered already."""
     with transaction.atomic():
-        due = Approval.objects.filter(decision="", expires_at__lte=Now()).select_for_update(skip_locked=True)
-        questions = list(due.order_by("pk")[:200])
+        return approval.kind == Asks.QUESTION and _store(approval, decision="allow", by=user, note=text)
+
+
+def open_ones() -> "QuerySet[Approval]":
+    """Questions that wait for somebody."""
+    return Approval.objects.filter(decision="", expires_at__gt=Now()).select_related("invocation__agent__owner")
+
+
+def expire_due() -> int:
+    """Questions nobody answered in time, or whose run is over, are denied; returns how many."""
+    with transaction.atomic():
+        is_due = Q(expires_at__lte=Now()) | Q(invocation__state__in=list(FINAL))
+        due = Approval.objects.filter(is_due, decision="").select_related("invocation__agent__owner")
+        questions = list(due.select_for_update(of=("self",), skip_locked=True).order_by("pk")[:200])
         for question in questions:
-            Approval.objects.filter(pk=question.pk, decision="").update(decision="expired", decided_at=Now())
-        for pk in {question.invocation_id for question in questions}:
-            _decided(row=Invocation.objects.select_related("agent").get(pk=pk))
+            is_over = question.invocation.state in FINAL
+            _store(question, decision="expired", by=None, note="the run was over" if is_over else "")
         return len(questions)
 
 
-def _decided(*, row: Invocation) -> None:
-    _show(invocation_id=row.pk)
-    if row.agent.bridge_id is not None:
-        nudges.hub(bridge_id=row.agent.bridge_id)
-
-
-def _show(*, invocation_id: int) -> None:
-    """One card per run with all its questions; each change edits it."""
-    row = Invocation.objects.select_related("agent__owner").get(pk=invocation_id)
-    questions = Approval.objects.filter(invocation=row).select_related("decided_by").order_by("pk")
-    owner = row.agent.owner
-    text = wording.questions(
+def _store(question: Approval, *, decision: str, by: User | None, note: str = "", span: str = "") -> bool:
+    """The one place where a question gets its answer, and only its first."""
+    fields = {"decision": decision, "decided_by": by, "note": _storable(note)[:2_000], "span": span}
+    if not Approval.objects.filter(pk=question.pk, decision="").update(decided_at=Now(), **fields):
+        return False
+    for name, value in fields.items():
+        setattr(question, name, value)
+    actor = "nobody" if by is None else by.username
+    row = question.invocation
+    audit.record(
+        actor=actor,
+        action=f"{question.kind}_{decision}",
+        target=f"invocation:{row.pk}",
+        tool=question.tool,
         agent=row.agent.slug,
-        owner=owner.username if owner is not None else "",
-        questions=[
-            (question.tool, question.detail, question.decision, _name(question.decided_by)) for question in questions
-        ],
-        minutes=ANSWER_S // 60,
+        span=span,
     )
-    transitions.tell(invocation=row, kind=NoticeKind.CARD, text=text)
+    if question.card_id is not None:
+        cards.show(approval=question)
+    if row.agent.bridge_id is not None and question.kind == Asks.PERMISSION:
+        nudges.hub(bridge_id=row.agent.bridge_id)
+    return True
 
 
 def _storable(text: str) -> str:
     """What a CLI said may hold a NUL; no column of Postgres does."""
     return text.replace("\x00", "\ufffd")
-
-
-def _name(user: User | None) -> str:
-    return "" if user is None else user.username

@@ -63,3 +63,12 @@ def decide(standing: Standing) -> str | None:
 def may_stop(*, agent: Agent, asker_id: int | None, user: User) -> bool:
     """The asker, the agent's owner and admins may stop or retry."""
     return user.pk in (asker_id, agent.owner_id) or user.role == "admin"
+
+
+def may_decide(*, agent: Agent, user: User) -> bool:
+    """The owner and the approvers he named; admins for the host's own agents, which have no owner. Programs never."""
+    if user.is_foreign_bot:
+        return False
+    if agent.owner_id is None and user.role == "admin":
+        return True
+    return user.pk == agent.owner_id or agent.approvers.filter(pk=user.pk).exists()

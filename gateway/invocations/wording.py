@@ -1,6 +1,5 @@
 """What the room is told when an invocation ends or waits: one sentence that says what happened and what to do."""
 
-import re
 from datetime import UTC, datetime
 
 from gateway.invocations.sentences import ENDINGS, SENTENCES
@@ -37,18 +36,3 @@ def age(*, since: datetime, now: datetime) -> str:
 
 def absent(*, agent: str) -> str:
     return f"{agent} is not in this room, so it does not hear this. Invite it and ask again."
-
-
-def questions(*, agent: str, owner: str, questions: list[tuple[str, str, str, str]], minutes: int) -> str:
-    """The card of a run's permission requests: (tool, whole command or diff, decision, decided by) each."""
-    parts = []
-    for tool, detail, decision, by in questions:
-        fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", detail)), default=0))
-        who = f" by {by}" if by else ""
-        state = {"allow": f"allowed{who}", "deny": f"denied{who}", "expired": "denied: nobody answered in time"}
-        head = f"**{tool}** – {state[decision]}" if decision else f"**{agent} asks to use {tool}**"
-        parts.append(f"{head}\n{fence}\n{detail}\n{fence}" if detail and not decision else head)
-    if any(not decision for _, _, decision, _ in questions):
-        who = f"@{owner} or an approver" if owner else "An approver"
-        parts.append(f"{who} answers with `!approve` or `!deny reason`; no answer within {minutes} minutes is a no.")
-    return "\n\n".join(parts)

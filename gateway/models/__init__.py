@@ -7,13 +7,14 @@ from gateway.models.invocations import FINAL, LIVE, Invocation, State
 from gateway.models.messages import File, Message, Reaction, SetAside
 from gateway.models.notices import Notice, NoticeKind
 from gateway.models.rooms import Room, RoomCursor, RoomKind, RoomMember
-from gateway.models.tools import Approval, Grant, McpServer, RoomTool
+from gateway.models.tools import Approval, Asks, Grant, McpServer, RoomTool
 
 __all__ = [
     "FINAL",
     "LIVE",
     "Agent",
     "Approval",
+    "Asks",
     "AuditEntry",
     "AuditSeal",
     "BotAccount",

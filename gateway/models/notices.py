@@ -44,7 +44,10 @@ class Notice(models.Model):
     class Meta:
         db_table = "notices"
         constraints = [
-            models.UniqueConstraint(fields=["invocation", "kind"], name="notice_once_per_kind"),
+            # A run has one sentence of a kind, but a card for each of its questions.
+            models.UniqueConstraint(
+                fields=["invocation", "kind"], name="notice_once_per_kind", condition=~Q(kind="card")
+            ),
             models.CheckConstraint(condition=Q(posted_revision__lte=F("revision")), name="notice_posted_not_ahead"),
         ]
         indexes: ClassVar = [

@@ -1,11 +1,14 @@
 """Tools that agents may call, where they may, and what people decided about it."""
 
+from typing import ClassVar
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from gateway.models.identity import Agent, User
 from gateway.models.invocations import Invocation
+from gateway.models.notices import Notice
 from gateway.models.rooms import Room
 
 
@@ -52,9 +55,25 @@ class RoomTool(models.Model):
         return f"{self.room_id} {self.tool}"
 
 
-class Approval(models.Model):
-    """A CLI's or a tool's question, and what became of it. `detail` is the whole command or diff."""
+class Asks(models.TextChoices):
+    """Who waits for the answer: a CLI at its bridge, a tool call at the hub, or an agent that wants to know something."""
 
+    PERMISSION = "permission"
+    TOOL = "tool"
+    QUESTION = "question"
+
+
+class Approval(models.Model):
+    """A CLI's or a tool's question, and what became of it. `detail` is the whole command or diff.
+
+    `card` is what the room sees of it; `span` what the yes covers beyond this once; `asked` whom a question is for.
+    """
+
+    kind = models.CharField(max_length=10, choices=Asks, default=Asks.PERMISSION)
+    tool_kind = models.CharField(max_length=20, blank=True, default="other")
+    card = models.OneToOneField(Notice, null=True, blank=True, on_delete=models.SET_NULL, related_name="approval")
+    asked = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    span = models.CharField(max_length=60, blank=True)
     invocation = models.ForeignKey(Invocation, on_delete=models.CASCADE, related_name="approvals")
     permission = models.CharField(max_length=200)
     tool = models.CharField(max_length=200)
@@ -80,6 +99,7 @@ class Approval(models.Model):
                 condition=~Q(decision="allow") | Q(decided_by__isnull=False), name="approval_allowed_by_somebody"
             ),
         ]
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="approval_open", condition=Q(decision=""))]
 
     def __str__(self) -> str:
         return f"{self.invocation_id} {self.tool} {self.decision}"

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from gateway import commands
 from gateway.ingest import Batch, Ingest
-from gateway.invocations import fail_unsent, tell
+from gateway.invocations import cards, fail_unsent
 from gateway.models import Approval, Invocation, Notice, NoticeKind, RoomMember, State
 from gateway.rocketchat import events
 from tests.server.chat_words import document, said
@@ -200,7 +200,7 @@ def question(room):
     approval = Approval.objects.create(
         invocation=row, permission="p1", tool="Bash", detail="rm x", expires_at=Now() + timedelta(minutes=5)
     )
-    tell(invocation=row, kind=NoticeKind.CARD, text="May I?")
+    cards.show(approval=approval)
     return approval
 
 
@@ -238,7 +238,7 @@ def test_several_open_questions_have_to_be_named(question, room, alice):
 
     _store(said("!approve", by="alice"))
     assert (_decision(question), _decision(second)) == (("", ""), ("", ""))
-    _store(said(f"!approve {other.pk}", by="alice"))
+    _store(said(f"!approve {second.pk}", by="alice"))
 
     assert (_decision(question), _decision(second)) == (("", ""), ("allow", "alice"))
 
