@@ -115,10 +115,15 @@ class HashedEmbedder:
 
 
 class HttpEmbedder:
-    """An OpenAI-compatible endpoint. Shorter vectors are filled with zeros, which changes no distance."""
+    """An OpenAI-compatible endpoint. Shorter vectors are filled with zeros, which changes no distance.
+
+    `width` is the length of the vectors as they come, once one has come; it may not change: vectors of two models look
+    alike and mean nothing to each other.
+    """
 
     def __init__(self, *, url: str, model: str, key: str) -> None:
         self.name = model or url
+        self.width: int | None = None
         self._url = f"{url.rstrip('/')}/embeddings"
         self._model = model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -135,7 +140,18 @@ class HttpEmbedder:
             raise EmbedderError(f"the embedder could not be reached: {type(error).__name__}") from error
         if response.status_code != 200:
             raise EmbedderError(f"the embedder answered HTTP {response.status_code}")
-        return _vectors(response.content, count=len(texts))
+        vectors = _vectors(response.content, count=len(texts))
+        self._check_width({len(vector) for vector in vectors})
+        return [vector + [0.0] * (DIMENSIONS - len(vector)) for vector in vectors]
+
+    def _check_width(self, widths: set[int]) -> None:
+        if self.width is None and len(widths) == 1:
+            self.width = widths.copy().pop()
+        if widths - {self.width}:
+            raise EmbedderError(
+                f"the embedder's vectors have {', '.join(map(str, sorted(widths)))} numbers, not {self.width} as before:"
+                " is it another model? A restart takes it as one."
+            )
 
 
 def from_settings() -> Embedder:
@@ -196,12 +212,12 @@ def _vectors(body: bytes, *, count: int) -> list[list[float]]:
         raise EmbedderError(f"the embedder sent {len(entries)} vectors for {count} texts")
     if all(entry.index >= 0 for entry in entries):
         entries.sort(key=lambda entry: entry.index)
-    return [_filled(entry.embedding) for entry in entries]
+    return [_checked(entry.embedding) for entry in entries]
 
 
-def _filled(vector: list[float]) -> list[float]:
+def _checked(vector: list[float]) -> list[float]:
     if not 0 < len(vector) <= DIMENSIONS:
         raise EmbedderError(f"the embedder's vectors have {len(vector)} numbers; Nexus keeps up to {DIMENSIONS}")
     if not all(math.isfinite(value) for value in vector) or not any(vector):
         raise EmbedderError("the embedder sent a vector that is zero or not finite")
-    return vector + [0.0] * (DIMENSIONS - len(vector))
+    return vector

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, LiteralString
-from uuid import UUID
 
 from composer.memory.profiles import NOTE, as_text, is_note
 from composer.models import Fact
@@ -16,6 +15,8 @@ from gateway import sql
 MAX_PER_SCOPE: Final = 500
 LEARNED_CONFIDENCE: Final = 0.6
 """What a model made of a message; what a person said outright has 1."""
+
+MAX_LEARNED_CHARS: Final = 1_000
 
 _LIST: LiteralString = (
     "SELECT f.id, f.scope, f.key, f.value, coalesce(u.username, ''), m.rc_id, m.room_id, f.expires_at,"
@@ -99,21 +100,23 @@ def forget(*, ids: Sequence[int]) -> int:
     return Fact.objects.filter(pk__in=ids).delete()[0]
 
 
-def learn(*, message_id: int, seen: datetime, scope: str, found: Sequence[tuple[UUID, str]]) -> None:
-    """What Mem0 has made of a message, by its row's id: all of it, in place of what it made of an earlier text.
+def adopt_learned() -> int:
+    """What Mem0 has learned and nobody knows yet becomes facts of the same scope. How many; again adds nothing.
 
-    `seen` is the version that was read; one that changed meanwhile is read again anyway.
+    Only what its message's present text says, in its room's present scope: a memory's own word is not believed.
     """
-    keep = [memory_id for memory_id, _ in found]
-    Fact.objects.filter(source_message_id=message_id, memory_id__isnull=False).exclude(memory_id__in=keep).delete()
-    for memory_id, text in found:
-        sql.execute(
-            "INSERT INTO facts (scope, key, value, confidence, source_message_id, memory_id)"
-            # The row is locked, so that an edit comes before this look or takes the new fact away.
-            " SELECT %s, %s, to_jsonb(%s::text), %s, m.id, %s FROM messages m WHERE m.id = %s AND m.deleted_at IS NULL"
-            " AND m.rc_updated_at = %s FOR SHARE ON CONFLICT DO NOTHING",
-            [scope, f"learned-{memory_id}", text, LEARNED_CONFIDENCE, memory_id, message_id, seen],
-        )
+    return sql.execute(
+        "INSERT INTO facts (scope, key, value, confidence, source_message_id, memory_id)"
+        " SELECT place.scope, 'learned-' || l.id, to_jsonb(left(l.payload->>'data', %s)), %s, m.id, l.id"
+        " FROM memories l JOIN messages m ON m.id = (l.payload->>'msg')::bigint"
+        " CROSS JOIN LATERAL (SELECT nexus_scope_of_room(m.room_id) AS scope) AS place"
+        " WHERE l.payload->>'fact' IS NOT NULL AND l.payload->>'run_id' = place.scope AND m.deleted_at IS NULL"
+        " AND (l.payload->>'rev')::bigint = (extract(epoch FROM m.rc_updated_at) * 1000000)::bigint"
+        " AND NOT EXISTS (SELECT 1 FROM facts f WHERE f.memory_id = l.id)"
+        # The rows are locked: an edit comes before this look, or takes the new facts away.
+        " FOR SHARE OF m ON CONFLICT DO NOTHING",
+        [MAX_LEARNED_CHARS, LEARNED_CONFIDENCE],
+    )
 
 
 def delete_expired() -> int:

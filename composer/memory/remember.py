@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
+from django.conf import settings
 from django.db import connection
 
 from composer.breaker import Breaker
@@ -27,8 +28,17 @@ TIME_S = 25.0
 TIMEOUT_S = 30.0
 """A batch may go through a slow embedder."""
 
-_POISON = (413, 422, 500)
-"""Answers about what was sent, not about mem0-api's own state."""
+_FAILED = 500
+_POISON = (413, 422, _FAILED)
+"""Answers that may be about what was sent, not about mem0-api's own state."""
+
+STEP = 20
+"""Memories re-embedded or learned from by one call."""
+
+TRIES = 3
+MAX_STUMBLES = 1_000
+_stumbles: dict[int, int] = {}
+"""How often mem0-api failed over a message that was alone."""
 
 _LOCK = 0x6E787265  # "nxre": one writer at a time, whatever the number of workers
 _breaker = Breaker(name="mem0-api (writing)")
@@ -44,12 +54,22 @@ class _Reply(msgspec.Struct):
     results: list[_Result]
 
 
+class _Progress(msgspec.Struct):
+    done: int
+    left: bool
+    trouble: str = ""
+
+
 class RememberError(RuntimeError):
     """mem0-api could not take a batch; its messages stay unremembered."""
 
 
 class PoisonError(RememberError):
-    """mem0-api is there but stumbles over something in this very batch."""
+    """mem0-api is there but stumbles over something in this very batch; `is_about_it`: and says so."""
+
+    def __init__(self, text: str, *, is_about_it: bool) -> None:
+        super().__init__(text)
+        self.is_about_it = is_about_it
 
 
 def remember(*, clock: Callable[[], float] = time.monotonic) -> int:
@@ -71,6 +91,8 @@ def _until(end: float, *, clock: Callable[[], float]) -> int:
     while clock() < end and _breaker.is_closed():
         try:
             dealt_with = _one_batch()
+            if not dealt_with:
+                _afterwards(end, clock=clock)
         except RememberError as error:
             _breaker.failed(reason=str(error))
             break
@@ -81,6 +103,27 @@ def _until(end: float, *, clock: Callable[[], float]) -> int:
     return done_count
 
 
+def _afterwards(end: float, *, clock: Callable[[], float]) -> None:
+    """When all is stored: memories of another embedder get new vectors, and a model learns from what is new."""
+    _work_off("/reembed", end, clock=clock)
+    if settings.NEXUS_MEM0_LLM_URL:
+        _work_off("/learn", end, clock=clock)
+        facts.adopt_learned()
+
+
+def _work_off(path: str, end: float, *, clock: Callable[[], float]) -> None:
+    while clock() < end:
+        content = _call("POST", path, {"limit": STEP})
+        try:
+            progress = msgspec.json.decode(content, type=_Progress)
+        except msgspec.MsgspecError as error:
+            raise RememberError("its answer is not understood") from error
+        if progress.trouble:
+            logger.warning("memory does not get on", extra={"path": path, "reason": progress.trouble[:200]})
+        if progress.trouble or not progress.left:
+            return
+
+
 def _one_batch() -> int:
     rows = list(
         Message.objects.filter(remembered_at=None).select_related("room", "user", "agent").order_by("pk")[:BATCH]
@@ -88,34 +131,57 @@ def _one_batch() -> int:
     scope_of = _Scopes()
     gone = [row for row in rows if not _is_worth(row)]
     said = [row for row in rows if _is_worth(row)]
-    if said:
-        _add_all(said, scope_of)
+    done = _add_all(said, scope_of) if said else set()
     # Only what was said before can be in memory; a system message never was.
     for row in gone:
         if not row.system_type:
             _call("DELETE", f"/memories?msg={row.pk}")
-    _mark(rows)
-    return len(rows)
+    dealt_with = [row for row in rows if row.pk in done or not _is_worth(row)]
+    _mark(dealt_with)
+    return len(dealt_with)
 
 
 def _is_worth(row: Message) -> bool:
     return row.deleted_at is None and not row.system_type and bool(row.text.strip())
 
 
-def _add_all(rows: Sequence[Message], scope_of: "_Scopes") -> None:
-    """A batch with a bad message is halved until the message stands alone; that one is left out, the rest goes on."""
+def _add_all(rows: Sequence[Message], scope_of: "_Scopes") -> set[int]:
+    """The ids that are dealt with. A message that mem0-api stumbles over alone is left out, and the rest goes on.
+
+    Where it stumbles over every one of several, it is not the messages that are ill.
+    """
+    bad: list[tuple[Message, PoisonError]] = []
+    done = _add_halves(rows, scope_of, bad)
+    for row, error in bad:
+        if not done and not _is_given_up(row, error):
+            raise error
+        logger.warning("message is not remembered", extra={"about": row.pk, "reason": str(error)})
+        _stumbles.pop(row.pk, None)
+    return done | {row.pk for row, _ in bad}
+
+
+def _is_given_up(row: Message, error: PoisonError) -> bool:
+    """Alone, or among none but bad ones: what is wrong with it mem0-api must have said, or it must fail time and again."""
+    if error.is_about_it:
+        return True
+    if len(_stumbles) > MAX_STUMBLES:
+        _stumbles.clear()
+    _stumbles[row.pk] = _stumbles.get(row.pk, 0) + 1
+    return _stumbles[row.pk] >= TRIES
+
+
+def _add_halves(rows: Sequence[Message], scope_of: "_Scopes", bad: list[tuple[Message, "PoisonError"]]) -> set[int]:
     try:
-        _add(rows, scope_of)
+        return _add(rows, scope_of)
     except PoisonError as error:
         if len(rows) == 1:
-            logger.warning("message is not remembered", extra={"about": rows[0].pk, "reason": str(error)})
-            return
+            bad.append((rows[0], error))
+            return set()
         middle = len(rows) // 2
-        _add_all(rows[:middle], scope_of)
-        _add_all(rows[middle:], scope_of)
+        return _add_halves(rows[:middle], scope_of, bad) | _add_halves(rows[middle:], scope_of, bad)
 
 
-def _add(rows: Sequence[Message], scope_of: "_Scopes") -> None:
+def _add(rows: Sequence[Message], scope_of: "_Scopes") -> set[int]:
     body = {"memories": [_memory(row, scope=scope_of(row.room)) for row in rows]}
     content = _call("POST", "/memories", body)
     try:
@@ -127,6 +193,8 @@ def _add(rows: Sequence[Message], scope_of: "_Scopes") -> None:
     for result in results:
         if result.state == "refused":
             logger.warning("memory refused a message", extra={"about": result.msg, "reason": result.reason[:200]})
+    # Its room's scope has changed since it was read: it comes again with the new one.
+    return {result.msg for result in results if result.state != "elsewhere"}
 
 
 def _memory(row: Message, *, scope: str) -> dict[str, object]:
@@ -156,8 +224,10 @@ def _call(method: str, path: str, body: Mapping[str, object] | None = None) -> b
     try:
         return client.call(method, path, body, timeout_s=TIMEOUT_S)
     except MemoryRefusedError as error:
-        kind = PoisonError if error.status in _POISON else RememberError
-        raise kind(f"{error}: {error.text}") from error
+        text = f"{error}: {error.text}"
+        if error.status in _POISON:
+            raise PoisonError(text, is_about_it=error.status != _FAILED) from error
+        raise RememberError(text) from error
     except MemoryUnreachableError as error:
         raise RememberError(str(error)) from error
 

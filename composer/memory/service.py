@@ -1,6 +1,6 @@
 """mem0-api: memory behind HTTP. Run by `daphne -p 4100 composer.memory.service:application`.
 
-POST /memories, POST /search, DELETE /memories?msg=, GET /healthz; `Authorization: Bearer` with the key of the settings.
+docs/memory.md lists the calls; all but /healthz need `Authorization: Bearer` with the key of the settings.
 Whatever is refused is answered `{"error": {"code", "message", "hint"}}`.
 """
 
@@ -9,58 +9,32 @@ import hmac
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs
+from uuid import UUID
 
 import msgspec
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus_project.settings")
 
-from composer.memory.store import NewMemory, Store, StoreUnavailableError  # after the settings' name
+from composer.memory import service_words as words  # after the settings' name
+from composer.memory.service_words import MAX_BODY_BYTES, RefusedError
+from composer.memory.store import Store, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 2 * 1024 * 1024
-MAX_MEMORIES = 100
-MAX_TEXT_CHARS = 20_000
-MAX_SCOPES = 8
-MAX_LIMIT = 200
 THREADS = 4
 MAX_WAITING = 32
 """Calls under way or waiting for a thread; above it a caller is told to come back."""
 
 CALL_TIMEOUT_S = 30.0
 
-T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class AddRequest(msgspec.Struct, forbid_unknown_fields=True):
-    memories: list[NewMemory]
-
-
-class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
-    query: str
-    scope: str | list[str]
-    limit: int = 20
-
-    @property
-    def scopes(self) -> list[str]:
-        return [self.scope] if isinstance(self.scope, str) else self.scope
-
-
-class RefusedError(Exception):
-    """A request that gets an error for an answer."""
-
-    def __init__(self, *, status: int, code: str, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": {"code": code, "message": message, "hint": hint}}
 
 
 class MemoryApi:
@@ -73,6 +47,12 @@ class MemoryApi:
         self._store_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="memory")
         self._waiting = 0
+        self._posts: dict[str, Callable[[bytes], Awaitable[Any]]] = {
+            "/memories": self._add,
+            "/search": self._search,
+            "/learn": self._learn,
+            "/reembed": self._reembed,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,25 +78,68 @@ class MemoryApi:
         if path == "/healthz":
             return await self._health()
         self._check_key(scope)
-        if (method, path) == ("POST", "/memories"):
-            request = _checked_add(_decoded(await _read(receive), AddRequest))
-            results = await self._in_thread(lambda store: store.add(request.memories))
-            return 200, {"results": results}
-        if (method, path) == ("POST", "/search"):
-            wanted = _checked_search(_decoded(await _read(receive), SearchRequest))
-            found = await self._in_thread(
-                lambda store: store.search(query=wanted.query, scopes=wanted.scopes, limit=wanted.limit)
-            )
-            return 200, {"results": found}
-        if (method, path) == ("DELETE", "/memories"):
-            msg = _message_id(scope)
-            return 200, {"removed": await self._in_thread(lambda store: store.remove(msg=msg))}
+        if method == "POST" and path in self._posts:
+            return 200, await self._posts[path](await _read(receive))
+        values = parse_qs(scope["query_string"].decode("ascii", "replace"))
+        if method in ("GET", "DELETE") and path == "/memories":
+            return 200, await (self._list(values) if method == "GET" else self._remove(values))
+        if method in ("GET", "DELETE") and path.startswith("/memories/"):
+            return 200, await self._one(method, words.memory_id(path.removeprefix("/memories/")), values)
         raise RefusedError(
             status=404,
             code="not_found",
             message=f"{method} {path} is not served here.",
-            hint="POST /memories, POST /search, DELETE /memories?msg=, GET /healthz",
+            hint="docs/memory.md lists all.",
         )
+
+    async def _add(self, body: bytes) -> Any:
+        request = words.checked_add(words.decoded(body, words.AddRequest))
+        return {"results": await self._in_thread(lambda store: store.add(request.memories))}
+
+    async def _search(self, body: bytes) -> Any:
+        wanted = words.checked_search(words.decoded(body, words.SearchRequest))
+        found = await self._in_thread(
+            lambda store: store.search(query=wanted.query, scopes=wanted.scopes, limit=wanted.limit)
+        )
+        return {"results": found}
+
+    async def _learn(self, body: bytes) -> Any:
+        step = words.checked_step(words.decoded(body, words.StepRequest))
+        return await self._in_thread(lambda store: store.learn(limit=step.limit))
+
+    async def _reembed(self, body: bytes) -> Any:
+        step = words.checked_step(words.decoded(body, words.StepRequest))
+        return await self._in_thread(lambda store: store.reembed(limit=step.limit))
+
+    async def _list(self, values: Mapping[str, list[str]]) -> Any:
+        scope = words.scope_of(values)
+        msg = words.number(values, "msg", at_most=10**18) if "msg" in values else None
+        limit = words.number(values, "limit", at_most=words.MAX_LIMIT) if "limit" in values else 50
+        after = str(words.memory_id(values["after"][0])) if "after" in values else ""
+        found = await self._in_thread(lambda store: store.kept(scope=scope, msg=msg, after=after, limit=limit))
+        return {"results": found}
+
+    async def _remove(self, values: Mapping[str, list[str]]) -> Any:
+        msg = words.number(values, "msg", at_most=10**18)
+        return {"removed": await self._in_thread(lambda store: store.remove(msg=msg))}
+
+    async def _one(self, method: str, memory_id: UUID, values: Mapping[str, list[str]]) -> Any:
+        """Of another scope is as good as not there."""
+        scope = words.scope_of(values)
+        found: Any
+        if method == "GET":
+            found = await self._in_thread(lambda store: store.one(memory_id=memory_id, scope=scope))
+        else:
+            removed = await self._in_thread(lambda store: store.remove_one(memory_id=memory_id, scope=scope))
+            found = {"removed": removed} if removed else None
+        if found is None:
+            raise RefusedError(
+                status=404,
+                code="not_found",
+                message="There is no such memory in this scope.",
+                hint="GET /memories?scope=",
+            )
+        return found
 
     async def _health(self) -> tuple[int, Any]:
         is_alive = await self._in_thread(lambda store: store.is_alive())
@@ -169,52 +192,6 @@ async def _read(receive: Receive) -> bytes:
             )
         if not event.get("more_body"):
             return body
-
-
-def _decoded(body: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _bad(str(error)) from error
-
-
-def _checked_add(request: AddRequest) -> AddRequest:
-    if not 0 < len(request.memories) <= MAX_MEMORIES:
-        raise _bad(f"`memories` must hold 1 to {MAX_MEMORIES} entries")
-    for memory in request.memories:
-        _check_scope(memory.scope)
-        if not memory.text.strip() or len(memory.text) > MAX_TEXT_CHARS or "\x00" in memory.text:
-            raise _bad(f"the text of message {memory.msg} is empty, holds NUL or is longer than {MAX_TEXT_CHARS}")
-    return request
-
-
-def _checked_search(request: SearchRequest) -> SearchRequest:
-    if not 0 < len(request.scopes) <= MAX_SCOPES:
-        raise _bad(f"`scope` must be one scope or 1 to {MAX_SCOPES} of them")
-    for scope in request.scopes:
-        _check_scope(scope)
-    if not request.query.strip() or len(request.query) > MAX_TEXT_CHARS or "\x00" in request.query:
-        raise _bad(f"`query` is empty, holds NUL or is longer than {MAX_TEXT_CHARS}")
-    if not 0 < request.limit <= MAX_LIMIT:
-        raise _bad(f"`limit` must be from 1 to {MAX_LIMIT}")
-    return request
-
-
-def _check_scope(scope: str) -> None:
-    """Mem0 takes ids without blanks; `*` would mean every scope to it."""
-    if not scope or len(scope) > 200 or scope == "*" or any(sign.isspace() or sign == "\x00" for sign in scope):
-        raise _bad("a scope is a word such as room:GENERAL")
-
-
-def _message_id(scope: Scope) -> int:
-    values = parse_qs(scope["query_string"].decode("ascii", "replace")).get("msg", [])
-    if len(values) != 1 or not values[0].isascii() or not values[0].isdigit() or len(values[0]) > 18:
-        raise _bad("say which message: ?msg=<its number>")
-    return int(values[0])
-
-
-def _bad(message: str) -> RefusedError:
-    return RefusedError(status=422, code="bad_request", message=message, hint="docs/memory.md has the fields.")
 
 
 def _error(code: str, message: str, hint: str) -> dict[str, Any]:

@@ -1,27 +1,27 @@
-"""How does Mem0 keep our memories? The only module that imports mem0; it runs in mem0-api alone.
+"""How does Mem0 keep our memories? Runs in mem0-api alone.
 
 A memory's payload names its message (`msg`), the revision of the text (`rev`) and the embedder, so that adding twice
 adds once, an older text never replaces a newer one, and vectors of two embedders are never compared.
 """
 
-import logging
-import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import psycopg
 from django.conf import settings
 
+from composer.memory import learning, mem0
 from composer.memory.embedder import Embedder, EmbedderError, from_settings
+from composer.memory.learning import Learner, Progress, Reembedder
 
-logger = logging.getLogger(__name__)
+_KEPT = (
+    "SELECT id, payload->>'msg', payload->>'run_id', payload->>'data', payload->>'fact', payload->>'embedder',"
+    " payload->>'created_at' FROM memories WHERE payload->>'run_id' IS NOT NULL"
+)
 
-TABLE = "memories"
-"""Made by our migration with Mem0's own definition: Mem0 would make it unlocked at first use, and lose a race."""
-
-POOL_SIZE = 4
 THRESHOLD = 0.05
 """Cosine from which a memory is worth naming; hashed vectors of fitting texts reach .1 to .55."""
 
@@ -37,7 +37,7 @@ class NewMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """`state`: added, replaced, unchanged or refused."""
+    """`state`: added, replaced, unchanged, refused, or elsewhere: its room has another scope now; send it again."""
 
     msg: int
     state: str
@@ -51,6 +51,18 @@ class Found(msgspec.Struct, frozen=True):
     is_fact: bool = False
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A memory as it stands."""
+
+    id: str
+    msg: int
+    scope: str
+    text: str
+    is_fact: bool
+    embedder: str
+    at: str
+
+
 class StoreUnavailableError(RuntimeError):
     """The database or the embedder does not answer: the same call may succeed later."""
 
@@ -59,10 +71,12 @@ class Store:
     """Mem0 on our table, with our pool and our embedder. Safe to use from several threads."""
 
     def __init__(self, *, embedder: Embedder | None = None) -> None:
-        self._embedder = _Primed(embedder or from_settings())
-        self._pool = _pool()
-        self._mem0 = _mem0(pool=self._pool, embedder=self._embedder)
+        self._embedder = mem0.Primed(embedder or from_settings())
+        self._pool = mem0.pool()
+        self._mem0 = mem0.build(pool=self._pool, embedder=self._embedder)
         self._learns = bool(settings.NEXUS_MEM0_LLM_URL)
+        self._learner = Learner(mem0=self._mem0, pool=self._pool, embedder=self._embedder)
+        self._reembedder = Reembedder(pool=self._pool, embedder=self._embedder)
 
     def close(self) -> None:
         self._pool.close()
@@ -81,14 +95,11 @@ class Store:
         Raises:
             StoreUnavailableError: nothing is lost; what was stored before the failure is found again.
         """
-        try:
-            known = self._known(memories)
-            self._embedder.prime([memory.text for memory in memories if _is_news(memory, known, self._embedder.name)])
-            return [self._put(memory, known.get((str(memory.msg), memory.scope))) for memory in memories]
-        except (psycopg.OperationalError, EmbedderError) as error:
-            raise StoreUnavailableError(str(error)) from error
-        finally:
-            self._embedder.clear()
+        with _unavailable():
+            try:
+                return self._add(memories)
+            finally:
+                self._embedder.clear()
 
     def search(self, *, query: str, scopes: Sequence[str], limit: int) -> list[Found]:
         """The best memories of these scopes.
@@ -96,29 +107,96 @@ class Store:
         Raises:
             StoreUnavailableError: the database or the embedder does not answer.
         """
-        # Mem0's store, not `Memory.search`: that asks four times as much, adds a keyword search which ANDs all words and
-        # so finds nothing for a question, and then scores by a formula that any keyword hit halves on Postgres.
-        filters = {"run_id": list(scopes), "embedder": self._embedder.name}
-        try:
-            rows = self._mem0.vector_store.search(
-                query=query, vectors=self._embedder.embed(query), top_k=limit, filters=filters
-            )
-        except (psycopg.OperationalError, EmbedderError) as error:
-            raise StoreUnavailableError(str(error)) from error
-        return [found for row in rows if (found := _found(row.payload or {}, row.score, scopes)) is not None]
+        with _unavailable():
+            # The vector first: it says which embedder this is.
+            vector = self._embedder.embed(query)
+            filters = {"run_id": list(scopes), "embedder": self._embedder.name}
+            # Mem0's store, not `Memory.search`: that asks four times as much, adds a keyword search which ANDs all words
+            # and so finds nothing for a question, and then scores by a formula that any keyword hit halves on Postgres.
+            rows = self._mem0.vector_store.search(query=query, vectors=vector, top_k=limit, filters=filters)
+            found = [one for row in rows if (one := _found(row.payload or {}, row.score, scopes)) is not None]
+            places = self._places([one.msg for one in found])
+        # What a row says of itself is not believed: its message must be there, in a room of one of these scopes.
+        return [one for one in found if places.get(one.msg) in scopes]
+
+    def kept(self, *, scope: str, msg: int | None = None, after: str = "", limit: int = 50) -> list[Kept]:
+        """Memories of this scope (of one message), by id."""
+        with _unavailable(), self._pool.connection() as connection:
+            rows = connection.execute(
+                _KEPT + " AND payload->>'run_id' = %s AND (%s::text IS NULL OR payload->>'msg' = %s)"
+                " AND id::text > %s ORDER BY id::text LIMIT %s",
+                [scope, None if msg is None else str(msg), str(msg), after, limit],
+            ).fetchall()
+        return [_kept(row) for row in rows]
+
+    def one(self, *, memory_id: UUID, scope: str) -> Kept | None:
+        """The memory, if it is of this scope."""
+        with _unavailable(), self._pool.connection() as connection:
+            row = connection.execute(_KEPT + " AND id = %s AND payload->>'run_id' = %s", [memory_id, scope]).fetchone()
+        return _kept(row) if row else None
+
+    def remove_one(self, *, memory_id: UUID, scope: str) -> int:
+        """Take this memory away, if it is of this scope, and with a learned one the fact it is."""
+        with _unavailable(), self._pool.connection() as connection:
+            deleted = connection.execute(
+                "DELETE FROM memories WHERE id = %s AND payload->>'run_id' = %s", [memory_id, scope]
+            ).rowcount
+            if deleted:
+                connection.execute("DELETE FROM facts WHERE memory_id = %s", [memory_id])
+        return int(deleted)
+
+    def learn(self, *, limit: int) -> Progress:
+        if not self._learns:
+            return Progress(0, False)
+        with _unavailable():
+            return self._learner.learn(limit=limit)
+
+    def reembed(self, *, limit: int) -> Progress:
+        with _unavailable():
+            return self._reembedder.work(limit=limit)
 
     def remove(self, *, msg: int) -> int:
         """Take away everything that came from this message. Returns how much that was."""
-        try:
-            with self._pool.connection() as connection:
-                rows = connection.execute(
-                    "SELECT id FROM memories WHERE payload @> jsonb_build_object('msg', %s::text)", [str(msg)]
-                ).fetchall()
-            for (memory_id,) in rows:
-                self._mem0.delete(str(memory_id))
-        except psycopg.OperationalError as error:
-            raise StoreUnavailableError(str(error)) from error
-        return len(rows)
+        with _unavailable(), self._pool.connection() as connection:
+            return int(
+                connection.execute(
+                    "DELETE FROM memories WHERE payload @> jsonb_build_object('msg', %s::text)", [str(msg)]
+                ).rowcount
+            )
+
+    def _add(self, memories: Sequence[NewMemory]) -> list[Stored]:
+        places = self._places([memory.msg for memory in memories])
+        known = self._known(memories)
+        name = self._embedder.name
+        self._embedder.prime(
+            [
+                memory.text
+                for memory in memories
+                if places.get(memory.msg) == memory.scope
+                and _is_news(known.get((str(memory.msg), memory.scope)), memory, name)
+            ]
+        )
+        return [self._put_in_place(memory, known, places) for memory in memories]
+
+    def _put_in_place(
+        self, memory: NewMemory, known: "dict[tuple[str, str], _Known]", places: dict[int, str]
+    ) -> Stored:
+        place = places.get(memory.msg)
+        if place is None:
+            return Stored(memory.msg, "refused", "there is no such message, or it was deleted")
+        if place != memory.scope:
+            return Stored(memory.msg, "elsewhere", f"its room's scope is not {memory.scope}")
+        return self._put(memory, known.get((str(memory.msg), memory.scope)))
+
+    def _places(self, ids: Sequence[int]) -> dict[int, str]:
+        """The scope of each message's room by our own tables, now; a deleted message has none."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                "SELECT m.id, nexus_scope_of_room(m.room_id) FROM messages m WHERE m.id = ANY(%s)"
+                " AND m.deleted_at IS NULL",
+                [list(set(ids))],
+            ).fetchall()
+        return dict(rows)
 
     def _known(self, memories: Sequence[NewMemory]) -> dict[tuple[str, str], "_Known"]:
         with self._pool.connection() as connection:
@@ -133,13 +211,11 @@ class Store:
         }
 
     def _put(self, memory: NewMemory, known: "_Known | None") -> Stored:
-        metadata = {"msg": str(memory.msg), "rev": memory.rev, "embedder": self._embedder.name}
+        metadata: dict[str, Any] = {"msg": str(memory.msg), "rev": memory.rev, "embedder": self._embedder.name}
+        if self._learns and len(memory.text) >= learning.MIN_CHARS:
+            metadata["learn"] = "1"
         if known is not None:
-            if not _is_newer(memory, known, self._embedder.name):
-                return Stored(memory.msg, "unchanged")
-            self._mem0.update(known.id, text=memory.text, metadata=metadata)
-            self._learn(memory, metadata, is_again=True)
-            return Stored(memory.msg, "replaced")
+            return self._replace(memory, known, metadata)
         if memory.at:
             metadata["created_at"] = memory.at
         turn = {"role": "user" if memory.role == "user" else "assistant", "content": memory.text}
@@ -151,33 +227,22 @@ class Store:
             return Stored(memory.msg, "unchanged")
         except ValueError as error:
             return Stored(memory.msg, "refused", str(error))
-        self._learn(memory, metadata, is_again=False)
         return Stored(memory.msg, "added")
 
-    def _learn(self, memory: NewMemory, metadata: dict[str, Any], *, is_again: bool) -> None:
-        """With a model configured, what it makes of the message is kept beside the message, in the same scope."""
-        if not self._learns:
-            return
-        if is_again:
-            self._forget_learned(memory)
-        text = f"{memory.actor}: {memory.text}" if memory.actor else memory.text
-        from mem0.exceptions import LLMError
-
-        try:
-            self._mem0.add(
-                [{"role": "user", "content": text}], run_id=memory.scope, metadata=metadata | {"fact": "1"}, infer=True
-            )
-        except LLMError as error:
-            logger.warning("nothing learned from a message", extra={"about": memory.msg, "error": repr(error)})
-
-    def _forget_learned(self, memory: NewMemory) -> None:
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "SELECT id FROM memories WHERE payload @> jsonb_build_object('msg', %s::text, 'fact', '1')",
-                [str(memory.msg)],
-            ).fetchall()
-        for (memory_id,) in rows:
-            self._mem0.delete(str(memory_id))
+    def _replace(self, memory: NewMemory, known: "_Known", metadata: dict[str, Any]) -> Stored:
+        if not _is_news(known, memory, self._embedder.name):
+            return Stored(memory.msg, "unchanged")
+        if memory.text == known.text:
+            # Only the embedder is another: what was learned stands.
+            metadata.pop("learn", None)
+        else:
+            with self._pool.connection() as connection:
+                connection.execute(
+                    "DELETE FROM memories WHERE payload @> jsonb_build_object('msg', %s::text, 'fact', '1')",
+                    [str(memory.msg)],
+                )
+        self._mem0.update(known.id, text=memory.text, metadata=metadata)
+        return Stored(memory.msg, "replaced")
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -187,36 +252,10 @@ class _Known(msgspec.Struct, frozen=True):
     embedder: str
 
 
-class _Primed:
-    """Our embedder in Mem0's shape. A batch's vectors are made in one call before Mem0 asks for each text's."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self.name = embedder.name
-        self._embedder = embedder
-        self._local = threading.local()
-
-    def prime(self, texts: Sequence[str]) -> None:
-        wanted = list(dict.fromkeys(texts))
-        self._local.ready = dict(zip(wanted, self._embedder.embed(wanted), strict=True)) if wanted else {}
-
-    def clear(self) -> None:
-        self._local.ready = {}
-
-    def embed(self, text: str, memory_action: str | None = None) -> list[float]:  # Mem0's signature
-        ready: dict[str, list[float]] = getattr(self._local, "ready", {})
-        return ready[text] if text in ready else self._embedder.embed([text])[0]
-
-    def embed_batch(self, texts: list[str], memory_action: str = "add") -> list[list[float]]:
-        return self._embedder.embed(texts)
-
-
-def _is_newer(memory: NewMemory, known: _Known, embedder: str) -> bool:
+def _is_news(known: _Known | None, memory: NewMemory, embedder: str) -> bool:
+    if known is None:
+        return True
     return memory.rev >= known.rev and (memory.text != known.text or known.embedder != embedder)
-
-
-def _is_news(memory: NewMemory, known: dict[tuple[str, str], _Known], embedder: str) -> bool:
-    there = known.get((str(memory.msg), memory.scope))
-    return there is None or _is_newer(memory, there, embedder)
 
 
 def _found(payload: dict[str, Any], score: float, scopes: Sequence[str]) -> Found | None:
@@ -227,51 +266,15 @@ def _found(payload: dict[str, Any], score: float, scopes: Sequence[str]) -> Foun
     return Found(int(msg), str(payload.get("data") or ""), score, bool(payload.get("fact")))
 
 
-def _pool() -> Any:
-    from psycopg_pool import ConnectionPool
-
-    database = settings.DATABASES["default"]
-    return ConnectionPool(
-        kwargs={
-            "dbname": database["NAME"],
-            "user": database["USER"],
-            "password": database["PASSWORD"],
-            "host": database["HOST"],
-            "port": database["PORT"],
-            "connect_timeout": 5,
-            # A filtered search through HNSW would lose neighbours without going on (iterative_scan).
-            "options": "-c hnsw.iterative_scan=relaxed_order -c statement_timeout=10000 -c TimeZone=UTC",
-            # Prepared plans do not know which scope is asked for, and would not take its index.
-            "prepare_threshold": None,
-        },
-        min_size=1,
-        max_size=POOL_SIZE,
-        timeout=5.0,
-        check=ConnectionPool.check_connection,
-        open=True,
-    )
+def _kept(row: Sequence[Any]) -> Kept:
+    pk, msg, scope, text, fact, embedder, at = row
+    return Kept(str(pk), int(msg or 0), scope or "", text or "", fact is not None, embedder or "", at or "")
 
 
-def _mem0(*, pool: Any, embedder: _Primed) -> Any:
-    # Both must stand before the import: telemetry would call home and open a third store.
-    os.environ["MEM0_TELEMETRY"] = "False"
-    os.environ.setdefault("MEM0_DIR", str(settings.NEXUS_STATE_DIR / "mem0"))
-    from mem0 import Memory
-
-    logging.getLogger("mem0").setLevel(logging.ERROR)
-    model = {
-        "model": settings.NEXUS_MEM0_LLM_MODEL or "none",
-        "api_key": settings.NEXUS_MEM0_LLM_KEY or "none",
-        "openai_base_url": settings.NEXUS_MEM0_LLM_URL or "http://127.0.0.1:9/v1",
-    }
-    store = {"connection_pool": pool, "collection_name": TABLE, "embedding_model_dims": 1536, "hnsw": True}
-    memory = Memory.from_config(
-        {
-            "vector_store": {"provider": "pgvector", "config": store},
-            "embedder": {"provider": "openai", "config": model},
-            "llm": {"provider": "openai", "config": model},
-            "history_db_path": ":memory:",
-        }
-    )
-    memory.embedding_model = embedder
-    return memory
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Whatever a later call may overcome is told as such."""
+    try:
+        yield
+    except (psycopg.OperationalError, EmbedderError) as error:
+        raise StoreUnavailableError(str(error)) from error

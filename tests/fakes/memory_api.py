@@ -64,6 +64,8 @@ class FakeMemoryApi:
                 self.results if self.results is not None else [{"msg": msg, "score": 0.5} for msg in self.memories]
             )
             _answer(handler, 200, json.dumps({"results": results}).encode())
+        elif parts.path in ("/learn", "/reembed"):
+            _answer(handler, 200, b'{"done": 0, "left": false}')
         elif handler.command == "DELETE":
             gone = self.memories.pop(int(parse_qs(parts.query)["msg"][0]), None)
             _answer(handler, 200, json.dumps({"removed": int(gone is not None)}).encode())

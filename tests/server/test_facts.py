@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from composer import compose as composing
 from composer.memory import facts, forgetting, recall, working
+from composer.memory.lines import micros
 from composer.memory.remember import remember
 from composer.models import Fact, Forgetting, Landmark, Memory, Prompt
 from gateway.ingest import Batch, Ingest
@@ -166,11 +167,10 @@ def test_what_was_given_to_a_project_is_taken_back_by_its_giver_or_its_managers(
 def test_a_learned_fact_is_listed_corrected_and_forgotten_with_its_memory(room, agent):
     message = say(room, make_user("bob"), "the orders db moved to 5433 last week")
     ids = [uuid.uuid4(), uuid.uuid4()]
-    for memory_id in ids:
-        Memory.objects.create(id=memory_id, payload={"msg": str(message.pk), "fact": "1"})
-    found = [(ids[0], "Orders run on 5433"), (ids[1], "It was last week")]
-    facts.learn(message_id=message.pk, seen=message.rc_updated_at, scope="room:rid-backend", found=found)
-    first, second = Fact.objects.order_by("pk").values_list("pk", flat=True)
+    for memory_id, text in zip(ids, ("Orders run on 5433", "It was last week"), strict=True):
+        _learned(message, memory_id, text)
+    assert facts.adopt_learned() == 2
+    first, second = Fact.objects.order_by("-value").values_list("pk", flat=True)
 
     assert "*Learned from what was said*" in _tell("!memory learned")
     assert "Orders run on 5433" not in _prompt(room, "bob", agent)
@@ -183,24 +183,18 @@ def test_a_learned_fact_is_listed_corrected_and_forgotten_with_its_memory(room, 
 
 def test_what_was_learned_of_a_text_goes_when_it_is_edited(room):
     message = say(room, make_user("bob"), "we use MySQL")
-    memory_id = uuid.uuid4()
-    Memory.objects.create(id=memory_id, payload={"msg": str(message.pk), "fact": "1"})
+    _learned(message, uuid.uuid4(), "They use MySQL")
+    assert facts.adopt_learned() == 1
 
-    def learn() -> None:
-        facts.learn(
-            message_id=message.pk,
-            seen=message.rc_updated_at,
-            scope="room:rid-backend",
-            found=[(memory_id, "They use MySQL")],
-        )
-
-    learn()
-    assert Fact.objects.exists()
     Message.objects.filter(pk=message.pk).update(text="we use Postgres", rc_updated_at=timezone.now())
-    learn()
 
     assert not Fact.objects.exists()
     assert not Memory.objects.exists()
+
+
+def _learned(message, memory_id, text):
+    payload = {"msg": str(message.pk), "fact": "1", "data": text, "run_id": "room:rid-backend"}
+    Memory.objects.create(id=memory_id, payload=payload | {"rev": micros(message.rc_updated_at)})
 
 
 def test_forget_me_asks_first_and_then_removes_all_of_a_person(room, agent, memory):

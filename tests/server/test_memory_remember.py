@@ -139,6 +139,49 @@ def test_a_message_that_memory_stumbles_over_does_not_stop_the_others(memory, ba
     assert list(memory.memories) == [message.pk for message in said[1:]]
 
 
+def test_when_memory_stumbles_over_everything_nothing_is_given_up(memory, backend, bob):
+    for number in range(4):
+        say(backend, bob, f"message {number}")
+    memory.script += [(500, b"{}")] * 7
+
+    failed = remember()
+    remembering._breaker.succeeded()
+    done = remember()
+
+    assert (failed, done) == (0, 4)
+    assert len(memory.memories) == 4
+
+
+def test_a_lone_message_that_memory_fails_over_is_given_up_only_after_some_tries(memory, backend, bob):
+    say(backend, bob, "poison")
+    counts = []
+    for _ in range(4):
+        memory.script.append((500, b"{}"))
+        counts.append(remember())
+        remembering._breaker.succeeded()
+
+    assert counts == [0, 0, 1, 0]
+    assert not memory.memories
+
+
+def test_a_message_whose_room_has_another_scope_by_now_comes_again(memory, backend, bob):
+    message = say(backend, bob, "hello")
+    body = b'{"results": [{"msg": %d, "state": "elsewhere"}]}' % message.pk
+    memory.script.append((200, body))
+
+    assert [remember(), remember()] == [0, 1]
+    assert message.pk in memory.memories
+
+
+def test_all_is_stored_before_vectors_are_made_anew_and_a_model_learns(memory, backend, bob, settings):
+    settings.NEXUS_MEM0_LLM_URL = "http://127.0.0.1:9/v1"
+    say(backend, bob, "hello")
+
+    remember()
+
+    assert memory.calls == ["POST /memories", "POST /reembed", "POST /learn"]
+
+
 def test_memory_that_is_down_is_left_alone_for_a_while(settings, backend, bob):
     settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
     remembering._breaker.succeeded()

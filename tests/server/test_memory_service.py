@@ -6,10 +6,12 @@ import threading
 import httpx
 import pytest
 
+from composer.memory.learning import Progress
 from composer.memory.service import MAX_WAITING, MemoryApi
-from composer.memory.store import Found, NewMemory, Stored, StoreUnavailableError
+from composer.memory.store import Found, Kept, NewMemory, Stored, StoreUnavailableError
 
 KEY = "k" * 40
+ID = "0b6f1d0e-5f0e-4f6e-9f4e-0d2f6a1b2c3d"
 
 
 class FakeStore:
@@ -32,6 +34,25 @@ class FakeStore:
     def remove(self, *, msg):
         self._stumble()
         return 1
+
+    def kept(self, *, scope, msg, after, limit):
+        self._stumble()
+        self.searched.append((f"{msg} {after}", [scope], limit))
+        return [Kept(ID, 1, scope, "text", False, "hashed-1", "")]
+
+    def one(self, *, memory_id, scope):
+        self._stumble()
+        return Kept(str(memory_id), 1, scope, "text", False, "hashed-1", "") if scope == "room:a" else None
+
+    def remove_one(self, *, memory_id, scope):
+        self._stumble()
+        return int(scope == "room:a")
+
+    def learn(self, *, limit):
+        return Progress(limit, False)
+
+    def reembed(self, *, limit):
+        return Progress(limit, True)
 
     def is_alive(self):
         return self.error is None
@@ -72,7 +93,9 @@ async def test_memories_are_taken_with_the_key(client, store):
 
 @pytest.mark.parametrize("given", ["", "Bearer ", "Bearer wrong", KEY, f"bearer {KEY}x"])
 async def test_without_the_key_nothing_is_answered(client, store, given):
-    for method, path in (("POST", "/memories"), ("POST", "/search"), ("DELETE", "/memories?msg=1"), ("GET", "/other")):
+    paths = ("/memories?scope=room:a", f"/memories/{ID}?scope=room:a", "/other")
+    posts = ("/memories", "/search", "/learn", "/reembed")
+    for method, path in [("POST", path) for path in posts] + [(m, path) for path in paths for m in ("GET", "DELETE")]:
         answer = await client.request(method, path, headers={"Authorization": given})
         assert answer.status_code == 401
         assert answer.json()["error"]["code"] == "unauthorized"
@@ -137,6 +160,54 @@ async def test_a_removal_names_one_message(client, query):
     assert answer.status_code == 422
 
 
+async def test_memories_are_listed_read_and_removed_by_scope(client, store):
+    listed = await client.get(f"/memories?scope=room:a&msg=1&limit=7&after={ID}")
+    one = await client.get(f"/memories/{ID}?scope=room:a")
+    removed = await client.delete(f"/memories/{ID}?scope=room:a")
+
+    assert listed.json()["results"][0]["id"] == ID
+    assert store.searched == [(f"1 {ID}", ["room:a"], 7)]
+    assert one.json()["scope"] == "room:a"
+    assert removed.json() == {"removed": 1}
+
+
+async def test_a_memory_of_another_scope_is_as_good_as_not_there(client):
+    for method in ("GET", "DELETE"):
+        answer = await client.request(method, f"/memories/{ID}?scope=room:b")
+        assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/memories",
+        "/memories?scope=*",
+        "/memories?scope=room:a&scope=room:b",
+        "/memories?scope=room:a&limit=0x",
+        "/memories?scope=room:a&limit=100000",
+        "/memories?scope=room:a&after=1",
+        f"/memories/{ID}",
+        "/memories/1?scope=room:a",
+        "/memories/..%2fsearch?scope=room:a",
+    ],
+)
+async def test_a_bad_address_gets_a_named_error(client, path):
+    answer = await client.get(path)
+
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]) == {"code", "message", "hint"}
+
+
+async def test_learning_and_new_vectors_go_step_by_step(client):
+    learned = await client.post("/learn", json={"limit": 3})
+    vectors = await client.post("/reembed", json={})
+    wrong = await client.post("/learn", json={"limit": 0})
+
+    assert learned.json() == {"done": 3, "left": False, "trouble": ""}
+    assert vectors.json() == {"done": 20, "left": True, "trouble": ""}
+    assert wrong.status_code == 422
+
+
 async def test_a_body_that_is_too_large_is_refused(client):
     answer = await client.post("/memories", content=b"x" * (3 * 1024 * 1024))
 
@@ -147,7 +218,7 @@ async def test_an_unknown_path_says_what_is_served(client):
     answer = await client.get("/memory")
 
     assert answer.status_code == 404
-    assert "/search" in answer.json()["error"]["hint"]
+    assert "docs/memory.md" in answer.json()["error"]["hint"]
 
 
 async def test_a_database_that_is_down_is_told_as_such(client, store):

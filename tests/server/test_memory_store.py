@@ -1,12 +1,15 @@
 """Does Mem0 on our table keep each message once, follow edits and deletions, and never mix scopes?"""
 
 import json
+from uuid import UUID
 
 import psycopg
 import pytest
 from django.db import connection
 
 from composer.memory.store import NewMemory, Store
+from gateway.models import Message, Room, RoomMember
+from tests.server.people import START, make_agent, make_room, make_user
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -17,6 +20,22 @@ def store(django_db_setup, django_db_blocker):
         store = Store()
         yield store
         store.close()
+
+
+@pytest.fixture(autouse=True)
+def rooms():
+    """Messages 1 to 99 are said in `backend`, up to 199 in `big`, and 300 in Bob's direct chat."""
+    bob = make_user("bob")
+    backend, big = make_room("x"), make_room("y")
+    Room.objects.filter(pk=backend.pk).update(rid="backend")
+    Room.objects.filter(pk=big.pk).update(rid="big")
+    direct = make_room("dm", kind="dm", members=(bob,))
+    RoomMember.objects.create(room=direct, agent=make_agent("claude"))
+    places = [(n, backend) for n in range(1, 20)] + [(n, big) for n in range(100, 200)] + [(300, direct)]
+    Message.objects.bulk_create(
+        Message(pk=n, rc_id=f"m{n}", room=room, user=bob, text="x", ts=START, rc_updated_at=START)
+        for n, room in places
+    )
 
 
 def memory(msg, text, *, scope="room:backend", rev=1, **values):
@@ -84,11 +103,54 @@ def test_a_deleted_message_is_gone_from_memory_and_removing_again_does_nothing(s
 
 
 def test_a_search_never_answers_from_another_scope(store):
-    store.add([memory(1, "the launch code is 1234", scope="dm:bob:claude"), memory(2, "launch is on Friday")])
+    store.add([memory(300, "the launch code is 1234", scope="dm:uid-bob:claude"), memory(2, "launch is on Friday")])
 
     assert found(store, "launch code") == [2]
-    assert found(store, "launch code", "dm:bob:claude", "room:backend") == [1, 2]
+    assert found(store, "launch code", "dm:uid-bob:claude", "room:backend") == [300, 2]
     assert found(store, "launch code", "room:nobody") == []
+
+
+def test_a_caller_cannot_choose_another_scope_than_the_messages_own(store):
+    told = store.add(
+        [
+            memory(300, "the launch code is 1234"),
+            memory(1, "hello there", scope="room:big"),
+            memory(999, "no such one"),
+        ]
+    )
+
+    assert [result.state for result in told] == ["elsewhere", "elsewhere", "refused"]
+    assert rows() == []
+
+
+def test_a_row_that_claims_another_scope_is_not_believed(store):
+    store.add([memory(300, "the launch code is 1234", scope="dm:uid-bob:claude"), memory(1, "the launch is near")])
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE memories SET payload = jsonb_set(payload, '{run_id}', to_jsonb('room:backend'::text))")
+
+    assert found(store, "launch code") == [1]
+
+
+def test_what_was_deleted_is_not_found_even_before_memory_heard_of_it(store):
+    store.add([memory(1, "the launch is near")])
+    Message.objects.filter(pk=1).update(text="", deleted_at=START)
+
+    assert found(store, "launch") == []
+
+
+def test_memories_are_read_and_removed_one_by_one_inside_their_scope(store):
+    store.add([memory(number, f"note {number}") for number in (1, 2, 3)])
+    kept = store.kept(scope="room:backend")
+    one = UUID(kept[0].id)
+
+    assert sorted(memory.msg for memory in kept) == [1, 2, 3]
+    assert store.kept(scope="room:big") == []
+    assert [memory.text for memory in store.kept(scope="room:backend", msg=2)] == ["note 2"]
+    assert [memory.id for memory in store.kept(scope="room:backend", after=kept[0].id, limit=1)] == [kept[1].id]
+    assert store.one(memory_id=one, scope="room:backend") == kept[0]
+    assert store.one(memory_id=one, scope="room:big") is None
+    assert (store.remove_one(memory_id=one, scope="room:big"), len(rows())) == (0, 3)
+    assert (store.remove_one(memory_id=one, scope="room:backend"), len(rows())) == (1, 2)
 
 
 def test_a_small_scope_in_a_big_table_is_found_whole(store):

@@ -1,0 +1,127 @@
+"""How is Mem0 built: on our table, our pool and our embedder, without its history?"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+
+from composer.memory.embedder import Embedder
+
+TABLE = "memories"
+"""Made by our migration with Mem0's own definition: Mem0 would make it unlocked at first use, and lose a race."""
+
+POOL_SIZE = 4
+MODEL_TIMEOUT_S = 15.0
+"""What its client waits by itself is ten minutes, three times."""
+
+
+class Primed:
+    """Our embedder in Mem0's shape. A batch's vectors are made in one call before Mem0 asks for each text's."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._local = threading.local()
+
+    @property
+    def name(self) -> str:
+        """Names the model and the length of its vectors: another model behind the same name is another embedder."""
+        width = getattr(self._embedder, "width", 0)
+        if width is None:
+            self._embedder.embed(["."])
+            width = getattr(self._embedder, "width", 0)
+        return f"{self._embedder.name}:{width}" if width else self._embedder.name
+
+    def prime(self, texts: Sequence[str]) -> None:
+        wanted = list(dict.fromkeys(texts))
+        self._local.ready = dict(zip(wanted, self._embedder.embed(wanted), strict=True)) if wanted else {}
+
+    def clear(self) -> None:
+        self._local.ready = {}
+
+    def embed(self, text: str, memory_action: str | None = None) -> list[float]:  # Mem0's signature
+        ready: dict[str, list[float]] = getattr(self._local, "ready", {})
+        return ready[text] if text in ready else self._embedder.embed([text])[0]
+
+    def embed_batch(self, texts: list[str], memory_action: str = "add") -> list[list[float]]:
+        return self._embedder.embed(texts)
+
+
+class NoHistory:
+    """In place of Mem0's own: that keeps the last messages of a scope, deleted ones too, and tells them to the model."""
+
+    def get_last_messages(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+    def get_history(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+    def save_messages(self, *_: Any, **__: Any) -> None:
+        """Not kept."""
+
+    def add_history(self, *_: Any, **__: Any) -> None:
+        """Not kept."""
+
+    def batch_add_history(self, *_: Any, **__: Any) -> None:
+        """Not kept."""
+
+    def reset(self) -> None:
+        """There is nothing."""
+
+    def close(self) -> None:
+        """There is nothing."""
+
+
+def pool() -> Any:
+    from psycopg_pool import ConnectionPool
+
+    database = settings.DATABASES["default"]
+    return ConnectionPool(
+        kwargs={
+            "dbname": database["NAME"],
+            "user": database["USER"],
+            "password": database["PASSWORD"],
+            "host": database["HOST"],
+            "port": database["PORT"],
+            "connect_timeout": 5,
+            # A filtered search through HNSW would lose neighbours without going on (iterative_scan).
+            "options": "-c hnsw.iterative_scan=relaxed_order -c statement_timeout=10000 -c TimeZone=UTC",
+            # Prepared plans do not know which scope is asked for, and would not take its index.
+            "prepare_threshold": None,
+        },
+        min_size=1,
+        max_size=POOL_SIZE,
+        timeout=5.0,
+        check=ConnectionPool.check_connection,
+        open=True,
+    )
+
+
+def build(*, pool: Any, embedder: Primed) -> Any:
+    # Both must stand before the import: telemetry would call home and open a third store.
+    os.environ["MEM0_TELEMETRY"] = "False"
+    os.environ.setdefault("MEM0_DIR", str(settings.NEXUS_STATE_DIR / "mem0"))
+    from mem0 import Memory
+
+    logging.getLogger("mem0").setLevel(logging.CRITICAL)
+    model = {
+        "model": settings.NEXUS_MEM0_LLM_MODEL or "none",
+        "api_key": settings.NEXUS_MEM0_LLM_KEY or "none",
+        "openai_base_url": settings.NEXUS_MEM0_LLM_URL or "http://127.0.0.1:9/v1",
+    }
+    store = {"connection_pool": pool, "collection_name": TABLE, "embedding_model_dims": 1536, "hnsw": True}
+    memory = Memory.from_config(
+        {
+            "vector_store": {"provider": "pgvector", "config": store},
+            "embedder": {"provider": "openai", "config": model},
+            "llm": {"provider": "openai", "config": model},
+            "history_db_path": ":memory:",
+        }
+    )
+    memory.embedding_model = embedder
+    memory.db.close()
+    memory.db = NoHistory()
+    memory.llm.client = memory.llm.client.with_options(timeout=MODEL_TIMEOUT_S, max_retries=0)
+    return memory
