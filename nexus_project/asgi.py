@@ -16,8 +16,9 @@ from django.core.asgi import get_asgi_application
 _django = get_asgi_application()
 
 # Only now, for these need Django's models.
-from django.urls import re_path  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
+from admin_ui.live import console  # noqa: E402
 from gateway.routing import hot_paths, websocket_urlpatterns  # noqa: E402
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -53,7 +54,7 @@ async def _lifespan(_scope: dict[str, Any], receive: Receive, send: Send) -> Non
 application = ProtocolTypeRouter(
     {
         "http": _http,
-        "websocket": URLRouter([*websocket_urlpatterns, re_path("", _no_such_socket)]),  # type: ignore[arg-type]
+        "websocket": URLRouter([*websocket_urlpatterns, path("ws/console/", console), re_path("", _no_such_socket)]),  # type: ignore[arg-type]
         "lifespan": _lifespan,
     }
 )

@@ -95,15 +95,9 @@ def revoke(request: HttpRequest, pk: int) -> HttpResponseBase:
 @operators
 def config(_request: HttpRequest, pk: int) -> HttpResponseBase:
     """The configuration with a place for the token: only a digest of it is here."""
-    response = HttpResponse(config_of(_bridge(pk), token="PUT THE BRIDGE TOKEN HERE"), content_type="application/toml")
+    response = HttpResponse(_config_of(_bridge(pk), "PUT THE BRIDGE TOKEN HERE"), content_type="application/toml")
     response["Content-Disposition"] = 'attachment; filename="bridge.toml"'
     return response
-
-
-def config_of(bridge: Bridge, *, token: str) -> str:
-    agents = Agent.objects.filter(bridge=bridge).order_by("slug")
-    sections = [bridges.setup.agent_section(one.slug, one.cli_kind, (), bridges.setup.WORKDIR) for one in agents]
-    return "".join([bridges.setup.head(hub=settings.NEXUS_PUBLIC_URL, token=token), *sections])
 
 
 @operators
@@ -144,8 +138,12 @@ def _confirm_form(label: str, data: Any) -> forms.Form:
     return form
 
 
+def _config_of(bridge: Bridge, token: str) -> str:
+    return bridges.config_of(bridge_id=bridge.pk, hub=settings.NEXUS_PUBLIC_URL, token=token)
+
+
 def _show_token(request: HttpRequest, *, bridge: Bridge, token: str) -> HttpResponseBase:
-    text = config_of(bridge, token=token)
+    text = _config_of(bridge, token)
     agent = Agent.objects.filter(bridge=bridge).order_by("slug").first()
     lines = (
         bridges.instructions(hub=settings.NEXUS_PUBLIC_URL, token=token, slug=agent.slug, cli=agent.cli_kind)

@@ -15,7 +15,7 @@ from gateway.bridges.joining import Issued, Joined, issue_join, join_url, redeem
 from gateway.bridges.keep import revoke, rotate
 from gateway.bridges.making import Made, create, ensure_host
 from gateway.bridges.naming import slug_of
-from gateway.bridges.setup import config_text, instructions, join_instructions
+from gateway.bridges.setup import config_of, config_text, instructions, join_instructions
 
 __all__ = [
     "BadJoinCodeError",
@@ -30,6 +30,7 @@ __all__ = [
     "NoSuchUserError",
     "TakenError",
     "UnknownCliError",
+    "config_of",
     "config_text",
     "create",
     "ensure_host",

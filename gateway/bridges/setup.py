@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.models import Agent
 from nexus_bridge import __version__
 
 CONFIG_PATH: Final = "~/.config/nexus-bridge/bridge.toml"
@@ -41,6 +42,13 @@ def agent_section(slug: str, cli: str, command: Sequence[str], workdir: str, *, 
     if parallel > 1:
         lines.append(f"parallel = {parallel}")
     return "\n".join(lines) + "\n"
+
+
+def config_of(*, bridge_id: int, hub: str, token: str) -> str:
+    """bridge.toml for all agents behind a bridge."""
+    agents = Agent.objects.filter(bridge_id=bridge_id).order_by("slug").values_list("slug", "cli_kind", "parallel")
+    sections = [agent_section(slug, cli, (), WORKDIR, parallel=parallel) for slug, cli, parallel in agents]
+    return "".join([head(hub=hub, token=token), *sections])
 
 
 def instructions(*, hub: str, token: str, slug: str, cli: str) -> str:

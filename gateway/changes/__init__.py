@@ -2,13 +2,23 @@
 
 from gateway.changes.agents import change_agent, set_persona
 from gateway.changes.errors import BadValueError, ChangeError, ConflictError, GoneError
-from gateway.changes.knowledge import change_landmark, correct_fact, forget_fact, forget_memory, take_back_grant
+from gateway.changes.knowledge import (
+    LANDMARK_KINDS,
+    change_landmark,
+    correct_fact,
+    forget_fact,
+    forget_memory,
+    take_back_grant,
+)
 from gateway.changes.leaves import LEAVES, names_of, set_leave
-from gateway.changes.places import add_project, change_project, change_room, change_user
+from gateway.changes.places import ROLES, add_project, change_project, change_room, change_user
+from gateway.changes.tokens import rename_bridge
 from gateway.changes.work import ask_again, stop
 
 __all__ = [
+    "LANDMARK_KINDS",
     "LEAVES",
+    "ROLES",
     "BadValueError",
     "ChangeError",
     "ConflictError",
@@ -24,6 +34,7 @@ __all__ = [
     "forget_fact",
     "forget_memory",
     "names_of",
+    "rename_bridge",
     "set_leave",
     "set_persona",
     "stop",

@@ -1,5 +1,6 @@
 """Prints a one-shot join link for a bridge: what its owner runs on the laptop instead of copying a token."""
 
+import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -16,6 +17,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("bridge", help="a bridge's name, or the slug of an agent behind it")
         parser.add_argument("--hours", type=float, default=24.0, help="how long it is good")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name, hours = options["bridge"], options["hours"]
@@ -28,4 +30,6 @@ class Command(BaseCommand):
             issued = bridges.issue_join(bridge_id=found.pk, actor="command", valid_s=hours * 3600)
         except bridges.BridgeError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(bridges.join_instructions(url=issued.url, hours=hours))
+        told = {"bridge": found.name, "url": issued.url, "expires_at": issued.expires_at.isoformat()}
+        text = json.dumps(told) if options["json"] else bridges.join_instructions(url=issued.url, hours=hours)
+        self.stdout.write(text)
