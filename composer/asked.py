@@ -47,14 +47,14 @@ class Asked:
 def read(*, invocation_id: int) -> Asked:
     ((found),) = sql.rows(
         "SELECT i.thread, i.hop, m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), m.ts, m.rc_updated_at,"
-        " m.text, g.slug, g.persona, g.prompt_budget, r.id, r.rid, r.kind, r.name, p.id, p.slug,"
+        " m.text, m.attachments <> '[]', g.slug, g.persona, g.prompt_budget, r.id, r.rid, r.kind, r.name, p.id, p.slug,"
         " u.id, u.rocketchat_id, u.username, coalesce(w.slug, ''), m.deleted_at IS NOT NULL"
         " FROM invocations i JOIN messages m ON m.id = i.message_id JOIN agents g ON g.id = i.agent_id"
         " JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
         " LEFT JOIN projects p ON p.id = r.project_id LEFT JOIN agents w ON w.id = i.asker_agent_id WHERE i.id = %s",
         [invocation_id],
     )
-    thread, hop, pk, rc_id, user_id, agent_id, ts, revision, text, *rest = found
+    thread, hop, pk, rc_id, user_id, agent_id, ts, revision, text, has_files, *rest = found
     slug, persona, budget, room_id, rid, kind, name, project_id, project, *people = rest
     asker = Person(*people[:3])
     writer = people[3]
@@ -64,7 +64,7 @@ def read(*, invocation_id: int) -> Asked:
         thread=thread,
         hop=hop,
         question=Line(pk, rc_id, user_id, agent_id, speaker, micros(ts), micros(revision), thread, ""),
-        text=text,
+        text=f"{text}{_files(pk)}" if has_files else text,
         agent=slug,
         persona=persona,
         budget=budget,
@@ -77,3 +77,15 @@ def read(*, invocation_id: int) -> Asked:
         writer=writer,
         is_gone=people[4],
     )
+
+
+def _files(message_id: int) -> str:
+    """What came with the question, and what of it the agent does not get."""
+    rows = sql.rows(
+        "SELECT name, failed_reason, sha256 <> '' FROM files WHERE message_id = %s ORDER BY id LIMIT 20", [message_id]
+    )
+    notes = [
+        name if is_here else f"{name}, which could not be passed on: {reason or 'it did not come in time'}"
+        for name, reason, is_here in rows
+    ]
+    return f"\n[attached: {'; '.join(notes)}]" if notes else ""

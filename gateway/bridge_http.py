@@ -3,8 +3,9 @@
 import json
 from datetime import timedelta
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+from django.conf import settings
 from django.db.models.functions import Now
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -14,7 +15,7 @@ from gateway import bridge_auth, bridges, files
 from gateway.bridge_auth import REFUSAL, FailureLimit, bearer_of
 from gateway.models import Agent, Bridge, File, Invocation
 
-FILE_KEPT_S: Final = 30 * 86_400
+MAX_FILES: Final = 10
 TOOLS_REFUSAL: Final = "This tools token belongs to no running turn."
 MAX_JOIN_BYTES: Final = 4096
 
@@ -89,7 +90,8 @@ def fetch_file(request: HttpRequest, file_id: int) -> HttpResponse | FileRespons
     run = _run_of(request)
     if run is None:
         return error(401, "bad_token", TOOLS_REFUSAL)
-    file = File.objects.filter(pk=file_id, message__room_id=run.room_id, expires_at__gt=Now()).first()
+    kept = File.objects.filter(pk=file_id, message__room_id=run.room_id, message__deleted_at=None)
+    file = kept.filter(expires_at__gt=Now()).exclude(sha256="").first()
     path = files.path_of(sha256=file.sha256) if file is not None else None
     if file is None or path is None or not path.is_file():
         return error(404, "no_such_file", "The file is gone, or not of this room.")
@@ -101,20 +103,24 @@ def fetch_file(request: HttpRequest, file_id: int) -> HttpResponse | FileRespons
 @csrf_exempt
 @require_POST
 def send_file(request: HttpRequest) -> JsonResponse:
-    """A file that the turn made; its id goes into the run's `file` event."""
-    if _run_of(request) is None:
+    """A file that the turn made for its room; its id goes into the run's `file` event."""
+    run = _run_of(request)
+    if run is None:
         return error(401, "bad_token", TOOLS_REFUSAL)
-    name = request.headers.get("X-File-Name", "file").replace("/", "_").replace("\0", "")[:300] or "file"
+    if File.objects.filter(invocation=run).count() >= MAX_FILES:
+        return error(409, "too_many", f"A run may send {MAX_FILES} files.")
+    name = unquote(request.headers.get("X-File-Name", "file")).replace("/", "_").replace("\0", "")[:300] or "file"
     try:
         sha256, size = files.keep(request)
     except files.TooLargeError:
-        return error(413, "too_large", f"A file may have {files.MAX_BYTES // 1024 // 1024} MiB.")
+        return error(413, "too_large", f"A file may have {settings.NEXUS_FILE_MAX_MIB} MiB.")
     file = File.objects.create(
         sha256=sha256,
         name=name,
         size=size,
         content_type=request.headers.get("Content-Type", "")[:200],
-        expires_at=Now() + timedelta(seconds=FILE_KEPT_S),
+        invocation=run,
+        expires_at=Now() + timedelta(days=settings.NEXUS_KEEP_FILES_DAYS),
     )
     return JsonResponse({"id": str(file.pk), "size": size, "sha256": sha256}, status=201)
 

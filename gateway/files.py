@@ -1,15 +1,19 @@
 """Files of messages and replies on the host's disk, each under its own SHA-256."""
 
+import contextlib
 import hashlib
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Final, Protocol
 
 from django.conf import settings
 
-MAX_BYTES: Final = 25 * 1024 * 1024
+FRESH_S: Final = 3_600
+"""Content younger than this stays: the row that names it may not be written yet."""
+
 _STEP_BYTES: Final = 64 * 1024
 _SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
 
@@ -19,7 +23,7 @@ class Readable(Protocol):
 
 
 class TooLargeError(Exception):
-    """More than MAX_BYTES; nothing was kept."""
+    """More than NEXUS_FILE_MAX_MIB; nothing was kept."""
 
 
 def path_of(*, sha256: str) -> Path:
@@ -34,12 +38,12 @@ def keep(stream: Readable) -> tuple[str, int]:
     folder = Path(settings.NEXUS_STATE_DIR) / "files"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     coming = folder / f"coming-{secrets.token_hex(8)}"
-    digest, size = hashlib.sha256(), 0
+    digest, size, most = hashlib.sha256(), 0, settings.NEXUS_FILE_MAX_MIB * 1024 * 1024
     try:
         with os.fdopen(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             while step := stream.read(_STEP_BYTES):
                 size += len(step)
-                if size > MAX_BYTES:
+                if size > most:
                     raise TooLargeError
                 digest.update(step)
                 out.write(step)
@@ -49,3 +53,11 @@ def keep(stream: Readable) -> tuple[str, int]:
     finally:
         coming.unlink(missing_ok=True)
     return digest.hexdigest(), size
+
+
+def forget(*, sha256: str) -> None:
+    """Remove the content, unless somebody has just kept the same again."""
+    path = path_of(sha256=sha256)
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > FRESH_S:
+            path.unlink()

@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from composer.models import Prompt
+from gateway import files
 from gateway.models import FINAL, File, JoinCode, Notice, Reaction, SetAside, ToolToken
 from runtime.models import Chunk
 
@@ -50,10 +51,18 @@ def delete_due(*, dry_run: bool = False) -> dict[str, int]:
         if ids:
             counts[lifetime.model._meta.db_table] = len(ids)
             if not dry_run:
-                lifetime.model.objects.filter(pk__in=ids).delete()
+                _delete(lifetime.model, ids)
     if counts and not dry_run:
         logger.info("rows past their lifetime deleted", extra={"tables": counts})
     return counts
+
+
+def _delete(model: Any, ids: list[int]) -> None:
+    rows = model.objects.filter(pk__in=ids)
+    digests = set(rows.exclude(sha256="").values_list("sha256", flat=True)) if model is File else set()
+    rows.delete()
+    for sha256 in digests - set(File.objects.filter(sha256__in=digests).values_list("sha256", flat=True)):
+        files.forget(sha256=sha256)
 
 
 def _settled(prefix: str, age: timedelta) -> Q:

@@ -58,6 +58,24 @@ NEXUS_SWEEP_S = _env.number("NEXUS_SWEEP_S", default=5, at_least=0.2, at_most=60
 NEXUS_MENTION_MAX_AGE_S = _env.number("NEXUS_MENTION_MAX_AGE_S", default=900, at_least=10, at_most=7 * 86_400)
 NEXUS_HOST_CLIS = _env.flag("NEXUS_HOST_CLIS", default=False)
 NEXUS_KEEP_CHUNKS_DAYS = _env.number("NEXUS_KEEP_CHUNKS_DAYS", default=30, at_least=1, at_most=3650)
+NEXUS_KEEP_FILES_DAYS = _env.number("NEXUS_KEEP_FILES_DAYS", default=30, at_least=1, at_most=3650)
+NEXUS_FILE_MAX_MIB = _env.whole("NEXUS_FILE_MAX_MIB", default=25, at_least=1, at_most=50)
+NEXUS_FILE_TYPES = _env.words(
+    "NEXUS_FILE_TYPES",
+    default=(
+        *(
+            "text/*",
+            "image/*",
+            "audio/*",
+            "application/pdf",
+            "application/json",
+            "application/xml",
+            "application/*yaml",
+        ),
+        *("application/toml", "application/javascript", "application/x-sh", "application/sql", "application/csv"),
+        *("application/zip", "application/gzip", "application/x-tar", "application/octet-stream"),
+    ),
+)
 NEXUS_KEEP_PROMPTS_DAYS = _env.number("NEXUS_KEEP_PROMPTS_DAYS", default=90, at_least=1, at_most=3650)
 NEXUS_LOG_LEVEL = _env.choice("NEXUS_LOG_LEVEL", options=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
 

@@ -70,12 +70,17 @@ class LiveReply:
     parts: list[Part] = field(default_factory=list)
     last_seq: int = 0
     has_said: bool = False
+    are_files_posted: bool = False
     last_at: float = float("-inf")
     _final: list[str] | None = None
 
     @property
     def is_final(self) -> bool:
         return self.state in FINAL and self.ending is not None
+
+    @property
+    def has_files(self) -> bool:
+        return (self.reply.file_count > 0 or self.reply.is_cut) and not self.are_files_posted
 
     def part(self, number: int) -> Part:
         while len(self.parts) <= number:
@@ -97,7 +102,7 @@ class LiveReply:
         if self._final is None:
             if self.ending is None:
                 raise ValueError("the invocation has not ended")
-            self._final = self.reply.final(ending=self.ending)
+            self._final = self.reply.final(ending=self.ending, whole_name=f"answer-{self.invocation_id}.md")
         return self._final
 
 
@@ -136,6 +141,11 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class PostFiles:
+    """The text stands: bring the files that belong to it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """Everything stands in the chat: record it as said."""
 
@@ -147,7 +157,7 @@ class Rest:
     until: float | None = None
 
 
-Act = Send | Edit | React | Check | Remove | Settle | Rest
+Act = Send | Edit | React | Check | Remove | PostFiles | Settle | Rest
 
 
 def digest(text: str) -> str:
@@ -182,7 +192,7 @@ def _final_act(row: LiveReply, *, now: float, ready_at: float) -> Act:
     for part in row.parts[len(wanted) :]:
         if part.is_posted and not part.is_gone:
             return Remove(part)
-    return Settle()
+    return PostFiles() if row.has_files else Settle()
 
 
 def _card_act(row: LiveReply, *, now: float, last_at: float) -> Act:

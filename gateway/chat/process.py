@@ -16,10 +16,11 @@ from gateway.chat import leases
 from gateway.chat.account import Account
 from gateway.chat.database import DatabaseDownError, DatabaseThread
 from gateway.chat.feed import Feed
+from gateway.chat.fetching import Fetcher
 from gateway.chat.leases import LEASE_S, RENEW_S, Held
 from gateway.chat.listener import waits
 from gateway.chat.rooms import Rooms, guarded
-from gateway.ingest import Ingest
+from gateway.ingest import Ingest, Outcome
 from gateway.rocketchat.realtime import Event
 from gateway.rocketchat.rest import RestClient, RestError, UnauthorizedError, open_http
 from gateway.secrets import UnreadableSecretError, unseal
@@ -51,7 +52,8 @@ class ChatProcess:
             on_broken=self.broken,
             clock=clock,
         )
-        self.feed.on_outcome = self.rooms.stored
+        self.fetcher = Fetcher(database=self._chores_thread)
+        self.feed.on_outcome = self._stored
         self._lease_wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -63,12 +65,23 @@ class ChatProcess:
             (self._hear_nudges(), "nudges"),
             (self.rooms.rounds(), "rounds"),
             (self.rooms.chores(), "chores"),
+            (self.fetcher.run(self._clients), "files"),
         ):
             self._start(self._vital(work, stop), name)
         try:
             await stop.wait()
         finally:
             await self._close()
+
+    def _stored(self, outcome: Outcome) -> None:
+        self.rooms.stored(outcome)
+        if outcome.opened:
+            self.fetcher.wake()
+
+    def _clients(self) -> dict[int, RestClient]:
+        """By agent, who may fetch files."""
+        held = self.accounts.values()
+        return {one.held.agent_id: one.rest for one in held if one.held.agent_id is not None}
 
     async def _vital(self, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
         """Without this part the process is of no use: it ends, and its supervisor starts it anew."""

@@ -2,11 +2,11 @@
 
 import logging
 
-from gateway.chat import outbox
+from gateway.chat import filing, outbox
 from gateway.chat.desk import Desk
 from gateway.chat.due import PostedPart
 from gateway.chat.outbox import SettledPart
-from gateway.chat.plan import CHECKS, Act, Check, Edit, LiveReply, Part, React, Remove, Send, digest
+from gateway.chat.plan import CHECKS, Act, Check, Edit, LiveReply, Part, PostFiles, React, Remove, Send, digest
 from gateway.rocketchat.events import ChatMessage
 from gateway.rocketchat.rest import Posted, RefusedError
 
@@ -28,6 +28,10 @@ async def perform(*, desk: Desk, row: LiveReply, act: Act) -> bool:
         case Edit(part=part, text=text):
             if await _edit(desk, row, part, text):
                 row.has_said = row.has_said or act.is_said
+            return True
+        case PostFiles():
+            await filing.post_files(desk=desk, row=row)
+            row.are_files_posted = True
             return True
         case React(emoji=emoji):
             await _react(desk, row, emoji=emoji)

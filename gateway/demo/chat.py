@@ -35,6 +35,16 @@ class Person:
         message = self.post("chat.sendMessage", message={"rid": room_id, "msg": text})["message"]
         return str(message["_id"])
 
+    def send_file(self, *, room_id: str, name: str, content: bytes, text: str) -> str:
+        """Post a file with words to it; returns the message's id."""
+        path = f"{self.url}/api/v1/rooms.media/{room_id}"
+        file_id = _read(self.session.post(path, files={"file": (name, content)}, timeout=TIMEOUT_S))["file"]["_id"]
+        return str(self.post(f"rooms.mediaConfirm/{room_id}/{file_id}", msg=text)["message"]["_id"])
+
+    def content_of(self, *, link: str) -> bytes:
+        """What lies behind the link of an attachment."""
+        return self.session.get(f"{self.url}{link}", timeout=TIMEOUT_S).content
+
     def text_of(self, *, message_id: str) -> str | None:
         """A message's text, None while there is no such message."""
         try:

@@ -19,6 +19,7 @@ DECISION_KNOWN_S: Final = 900
 """A decision older than this was sent, or its run has long gone on without it."""
 
 TOOLS_TOKEN_EXTRA_S: Final = 3600
+MAX_FILES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +61,27 @@ def due(*, known: Iterable[Known]) -> list[Errand]:
 def _offers(rows: list[Invocation]) -> list[Errand]:
     if not rows:
         return []
-    files = _files([row.message_id for row in rows if row.message.attachments])
+    files = {row.pk: _files(row) for row in rows if row.message.attachments or row.message.thread}
     tools_tokens = _tools_tokens(rows)
     found = []
     for row in rows:
         prompt: StoredPrompt | None = getattr(row, "prompt", None)
         if prompt is not None and prompt.fence == row.fence:
             frame = _prompt(
-                row, text=prompt.text, files=files.get(row.message_id, []), tools_token=tools_tokens.get(row.pk, "")
+                row, text=prompt.text, files=files.get(row.pk, []), tools_token=tools_tokens.get(row.pk, "")
             )
             found.append(Errand(session=row.bridge_session, kind="offer", key=(row.pk, row.fence), frame=frame))
     return found
 
 
-def _files(message_ids: list[int]) -> dict[int, list[File]]:
-    files: dict[int, list[File]] = {}
-    if message_ids:
-        for file in File.objects.filter(message__in=message_ids, expires_at__gt=Now()):
-            files.setdefault(file.message_id or 0, []).append(file)
-    return files
+def _files(row: Invocation) -> list[File]:
+    """Those of the question and of its thread that are here; the question's own first."""
+    about = Q(message_id=row.message_id)
+    if thread := row.message.thread:
+        about |= Q(message__room_id=row.room_id) & (Q(message__thread=thread) | Q(message__rc_id=thread))
+    kept = File.objects.filter(about, message__deleted_at=None, expires_at__gt=Now()).exclude(sha256="")
+    found = list(kept.order_by("-message__ts", "pk")[:MAX_FILES])
+    return sorted(found, key=lambda file: file.message_id != row.message_id)
 
 
 def _prompt(row: Invocation, *, text: str, files: list[File], tools_token: str) -> protocol.Prompt:

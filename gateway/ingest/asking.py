@@ -8,6 +8,7 @@ from typing import Final, LiteralString
 from django.conf import settings
 
 from gateway import mentions, sql
+from gateway.ingest import attachments
 from gateway.ingest.rows import Bots
 from gateway.invocations import chat_message_id, open_invocation, wording
 from gateway.invocations.transitions import fail_unsent
@@ -120,6 +121,8 @@ def open_one(*, question: Question, agent: Agent, now: datetime, is_encrypted: b
         fail_unsent(invocation_id=row.pk, reason="encrypted")
     elif (now - at).total_seconds() > settings.NEXUS_MENTION_MAX_AGE_S:
         fail_unsent(invocation_id=row.pk, reason="too_old", detail=wording.age(since=at, now=now))
+    elif question.said.attachments or question.said.thread:
+        attachments.want(row=row, message=message, said=question.said.attachments)
     return True
 
 

@@ -214,6 +214,7 @@ _NEXT_ROW: Final = (
     " FROM invocations i JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
     " JOIN messages q ON q.id = i.message_id LEFT JOIN agents w ON w.id = i.asker_agent_id"
     " WHERE i.agent_id = %s AND i.state = 'queued'"
+    " AND (i.files_until IS NULL OR i.files_until < statement_timestamp())"
     " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
     "  AND l.state IN ('composing', 'composed', 'offered', 'running'))"
     " AND (NOT r.is_serial OR NOT EXISTS (SELECT 1 FROM invocations l WHERE l.serial_room_id = i.room_id"

@@ -257,6 +257,7 @@ def next_in_room(*, room_id: int) -> int | None:
     rows = sql.rows(
         "SELECT i.id FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"
         " JOIN messages q ON q.id = i.message_id WHERE i.room_id = %s AND i.state = 'queued'"
+        " AND (i.files_until IS NULL OR i.files_until < statement_timestamp())"
         " AND (SELECT count(*) FROM invocations l WHERE l.agent_id = i.agent_id"
         "  AND l.state IN ('composing', 'composed', 'offered', 'running')) < a.parallel"
         " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
@@ -275,6 +276,7 @@ def claimable() -> QuerySet[Invocation]:
     return Invocation.objects.filter(
         ~Exists(live.filter(agent_id=OuterRef("agent_id"), session_key=OuterRef("session_key"))),
         Q(room__is_serial=False) | ~Exists(live.filter(serial_room_id=OuterRef("room_id"))),
+        Q(files_until=None) | Q(files_until__lt=Now()),
         state=State.QUEUED,
     )
 

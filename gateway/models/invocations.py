@@ -73,6 +73,9 @@ class Invocation(models.Model):
     )
     cancel_reason = models.CharField(max_length=60, blank=True)
     wait_until = models.DateTimeField()
+    files_until = models.DateTimeField(
+        null=True, blank=True, help_text="Files of the question are being fetched; not claimed before then."
+    )
 
     opened_at = models.DateTimeField(db_default=Now())
     queued_at = models.DateTimeField(db_default=Now())
@@ -135,6 +138,9 @@ class Invocation(models.Model):
                 fields=["agent", "id"], name="invocation_unsettled", condition=Q(reply_settled_at__isnull=True)
             ),
             models.Index(fields=["room", "-opened_at"], name="invocation_room_recent"),
+            models.Index(
+                fields=["files_until"], name="invocation_wants_files", condition=Q(files_until__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -83,22 +83,31 @@ class Reaction(models.Model):
 
 
 class File(models.Model):
-    """A file of a message, kept on disk under its hash until `expires_at`."""
+    """A file kept on disk under its hash until `expires_at`: of a message, or made by an invocation for the room.
 
-    sha256 = models.CharField(max_length=64, db_index=True)
+    One of a message is wanted while it has neither hash nor `failed_reason`: the chat process fetches it. One of an
+    invocation is due in the room until `posted_at` or `failed_reason` is set.
+    """
+
+    sha256 = models.CharField(max_length=64, db_index=True, blank=True)
     name = models.CharField(max_length=300)
     size = models.PositiveBigIntegerField()
     content_type = models.CharField(max_length=200, blank=True)
     message = models.ForeignKey(Message, null=True, blank=True, on_delete=models.CASCADE, related_name="files")
+    invocation = models.ForeignKey(
+        "gateway.Invocation", null=True, blank=True, on_delete=models.CASCADE, related_name="files"
+    )
     rocketchat_id = models.CharField(max_length=64, blank=True)
+    posted_at = models.DateTimeField(null=True, blank=True)
+    failed_reason = models.CharField(max_length=300, blank=True, db_default="")
     expires_at = models.DateTimeField()
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         db_table = "files"
         constraints = [
-            models.CheckConstraint(condition=Q(sha256__regex=r"^[0-9a-f]{64}$"), name="file_sha256_form"),
-            models.UniqueConstraint(fields=["message", "sha256", "name"], name="file_once_per_message"),
+            models.CheckConstraint(condition=Q(sha256__regex=r"^([0-9a-f]{64})?$"), name="file_sha256_form"),
+            models.UniqueConstraint(fields=["message", "rocketchat_id"], name="file_once_per_message"),
         ]
 
     def __str__(self) -> str:

@@ -230,6 +230,11 @@ def upload(*, rid: str, name: str, content_type: str, data: bytes) -> Call:
     return Call("POST", f"rooms.media/{quote(rid, safe='')}", upload=(name, content_type, data))
 
 
+def download(*, file_id: str, name: str) -> str:
+    """The path of a file's content; not a call of the API."""
+    return f"/file-upload/{quote(file_id, safe='')}/{quote(name, safe='')}"
+
+
 def confirm_upload(*, rid: str, file_id: str, text: str, thread: str) -> Call:
     body = {"msg": text} | ({"tmid": thread} if thread else {})
     return Call("POST", f"rooms.mediaConfirm/{quote(rid, safe='')}/{quote(file_id, safe='')}", body=body)

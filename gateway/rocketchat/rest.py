@@ -46,6 +46,7 @@ MAX_CONNECTIONS = 20
 """Calls above it wait for a connection; the pool is shared by all accounts of the process."""
 
 MEMBERS_PAGE = 100
+FIND_PAGES, FIND_COUNT = 10, 100
 T = TypeVar("T")
 
 MAX_MEMBERS = 5_000
@@ -229,17 +230,49 @@ class RestClient:
     async def react(self, *, rc_id: str, emoji: str, is_on: bool = True) -> None:
         await self.call(calls.react(rc_id=rc_id, emoji=emoji, is_on=is_on))
 
-    async def upload(
-        self, *, rid: str, name: str, content_type: str, data: bytes, text: str = "", thread: str = ""
-    ) -> str:
-        """Post a file; the id of its message. Not to be repeated blindly: a second confirmation posts it again."""
+    async def upload(self, *, rid: str, name: str, content_type: str, data: bytes) -> str:
+        """Bring a file to the chat, which shows it to nobody before `confirm_upload`; returns its id there."""
         answer = await self.call(calls.upload(rid=rid, name=name, content_type=content_type, data=data))
         file = answer.get("file")
         file_id = file.get("_id") if isinstance(file, dict) else None
         if not isinstance(file_id, str):
             raise UnreachableError("the chat took a file and gave no id for it")
-        confirmed = await self.call(calls.confirm_upload(rid=rid, file_id=file_id, text=text, thread=thread))
-        return _posted(confirmed, rc_id="").rc_id
+        return file_id
+
+    async def confirm_upload(self, *, rid: str, file_id: str, text: str, thread: str) -> Posted:
+        """Post an uploaded file. Not to be repeated blindly: a second confirmation posts it again."""
+        answer = await self.call(calls.confirm_upload(rid=rid, file_id=file_id, text=text, thread=thread))
+        return _posted(answer, rc_id="")
+
+    async def find_upload(self, *, rid: str, file_id: str, since_ms: int) -> bool:
+        """Whether a message changed since then shows this file; looks through a bounded number of messages."""
+        after: int | None = since_ms
+        for _ in range(FIND_PAGES):
+            if after is None:
+                return False
+            page = await self.changed(rid=rid, after_ms=after, count=FIND_COUNT)
+            if any(item.get("id") == file_id for one in page.messages for item in one.attachments):
+                return True
+            after = page.next
+        return False
+
+    async def download(self, *, file_id: str, name: str, most: int) -> bytes:
+        """A file's content. Redirects are not followed: they would lead the account's token elsewhere."""
+        path = calls.download(file_id=file_id, name=name)
+        kept = bytearray()
+        try:
+            async with asyncio.timeout(TIMEOUT_S * 2), self._http.stream("GET", path, headers=self._headers) as got:
+                if got.status_code == 429 or got.status_code >= 500:
+                    raise UnreachableError(f"the chat answered {got.status_code}")
+                if got.status_code != 200:
+                    raise RefusedError(status=got.status_code, codes=frozenset(), text="the file can't be fetched")
+                async for piece in got.aiter_bytes():
+                    kept += piece
+                    if len(kept) > most:
+                        raise RefusedError(status=413, codes=frozenset(), text="the file is larger than it said")
+        except (httpx.HTTPError, TimeoutError, OSError) as error:
+            raise UnreachableError(f"the chat did not answer: {type(error).__name__}") from error
+        return bytes(kept)
 
 
 def _read_one(read: Callable[[object], T], document: object) -> T:

@@ -1,11 +1,12 @@
 """What a room sees of an invocation: the events so far, folded into the texts of its chat messages."""
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
 from nexus_bridge import events
-from runtime.reply.card import SHOWN_TOOLS, Spent, Work, footer, live_card, tool_line, tool_result
+from runtime.reply.card import SHOWN_TOOLS, Spent, Work, footer, live_card, one_line, tool_line, tool_result
 from runtime.reply.cleaning import Cleaner
 from runtime.reply.markup import Markup, Names
 from runtime.reply.splitting import PART_LIMIT, Splitter, closed, fence_after, units
@@ -18,7 +19,14 @@ RECENT_LIMIT: Final = 16_000
 """Characters of the newest text kept for that tail; older ones are in full parts or left out."""
 
 NOTHING_SAID: Final = "I finished without saying anything."
+ONLY_FILES: Final = "I have no more to say than what these files hold."
+WHOLE_LIMIT: Final = 5_000_000
+"""Characters kept for the file with the whole answer; bridges send no more than that of one run."""
+MAX_HEADINGS: Final = 12
 MARKS: Final = {"interrupted": "cut off here", "cancelled": "stopped here", "failed": "failed here"}
+
+
+_HEADING: Final = re.compile(r"^#{1,3} +(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,9 @@ class Reply:
 
     def __init__(self, *, names: Names | None = None, limit: int = PART_LIMIT) -> None:
         self.tool_count = 0
+        self.file_count = 0
+        self._whole: list[str] = []
+        self._whole_chars = 0
         self._markup = Markup(names=names or Names())
         self._cleaner = Cleaner()
         self._splitter = Splitter(limit=limit)
@@ -57,6 +68,16 @@ class Reply:
         return self._has_text
 
     @property
+    def is_cut(self) -> bool:
+        """The messages don't show all of it."""
+        return len(self._splitter.parts) >= MAX_PARTS
+
+    @property
+    def whole(self) -> str:
+        """Everything that was said, as the agent wrote it."""
+        return "".join(self._whole)
+
+    @property
     def mentions(self) -> tuple[str, ...]:
         """Names in the text so far that hand over, in their order; whole once `final` was asked for."""
         return self._markup.mentions
@@ -71,6 +92,8 @@ class Reply:
                 self._is_paragraph_due = True
             case events.ToolResult():
                 self._on_result(event)
+            case events.File():
+                self.file_count += 1
             case events.Permission():
                 self._asks = event.name or event.title or "a tool"
             case events.Notice():
@@ -97,13 +120,17 @@ class Reply:
             parts[-1] += f"\n\n_{line}_"
         return parts
 
-    def final(self, *, ending: Ending) -> list[str]:
-        """The texts that stay. None for a row that ended badly before it said a word: its sentence is a notice."""
+    def final(self, *, ending: Ending, whole_name: str = "") -> list[str]:
+        """The texts that stay. None for a row that ended badly before it said a word: its sentence is a notice.
+
+        `whole_name`: the file that holds all of an answer that is cut.
+        """
         self._take(self._markup.finish())
         mark = MARKS.get(ending.state)
         if not self._has_text and ending.state != "done":
             return []
-        parts = self._parts(tail="") if self._has_text else [NOTHING_SAID]
+        nothing = ONLY_FILES if self.file_count else NOTHING_SAID
+        parts = self._parts(tail="", whole_name=whole_name) if self._has_text else [nothing]
         if mark is not None:
             parts[-1] += f"\n\n✂ _{mark}_"
         closing = footer(spent=ending.spent, tool_count=self.tool_count)
@@ -116,7 +143,9 @@ class Reply:
         if self._has_text and (self._is_paragraph_due or (event.message and event.message != self._message)):
             self._take(self._markup.paragraph())
             text = text.lstrip("\n")
+            self._keep("\n\n")
         self._is_paragraph_due = False
+        self._keep(text)
         self._message = event.message or self._message
         self._note = self._asks = ""
         self._take(self._markup.feed(text))
@@ -137,17 +166,36 @@ class Reply:
         if not self._has_text and event.text.strip():
             self._on_text(events.Text(delta=event.text))
 
+    def _keep(self, text: str) -> None:
+        if self._whole_chars < WHOLE_LIMIT:
+            self._whole_chars += len(text)
+            self._whole.append(text)
+
     def _take(self, text: str) -> None:
         if text:
             self._splitter.feed(text)
             self._recent.feed(text)
 
-    def _parts(self, *, tail: str) -> list[str]:
+    def _parts(self, *, tail: str, whole_name: str = "") -> list[str]:
         full = self._splitter.parts
         if len(full) >= MAX_PARTS:
-            return [*full[: MAX_PARTS - 1], self._recent.shown(tail=tail, left_out=self._left_out())]
+            last = self._recent.shown(tail=tail, left_out=self._left_out())
+            if whole_name:
+                last = f"{self._summary(whole_name)}\n\n{last}"
+            return [*full[: MAX_PARTS - 1], last]
         last = self._splitter.last(tail=tail)
         return [*full, last] if last else list(full)
+
+    def _summary(self, whole_name: str) -> str:
+        """Where the whole answer is, how long it is, and which headings it has."""
+        whole = self.whole
+        lines = f"{whole.count(chr(10)) + 1:,} lines, {len(whole):,} characters"
+        titles = list(dict.fromkeys(one_line(title) for title in _HEADING.findall(whole)))
+        summary = f"📎 *The whole answer is in `{whole_name}`* ({lines})."
+        if titles:
+            more = f" … and {len(titles) - MAX_HEADINGS} more" if len(titles) > MAX_HEADINGS else ""
+            summary += f" It is about: {' · '.join(titles[:MAX_HEADINGS])}{more}."
+        return summary
 
     def _left_out(self) -> int:
         return self._recent.total - sum(units(part) for part in self._splitter.parts[: MAX_PARTS - 1]) - TAIL_UNITS

@@ -12,7 +12,7 @@ import pytest
 from nexus_bridge import events
 from nexus_bridge.adapters.base import Capabilities, Profile, Spawn
 from nexus_bridge.adapters.base import Turn as AdapterTurn
-from nexus_bridge.events import AnyEvent, Done, Notice, Permission, Text, ToolCall
+from nexus_bridge.events import AnyEvent, Done, File, Notice, Permission, Text, ToolCall
 from nexus_bridge.files import Fetched
 from nexus_bridge.orders import Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Packed
@@ -189,6 +189,7 @@ class Bench:
         self.fetched = Fetched()
         self.asked_locally: list[Permission] = []
         self.local_answer = False
+        self.left: list[str] = []
         self.adapter: type[LineAdapter] = LineAdapter
         self.runner = self.make()
 
@@ -203,6 +204,7 @@ class Bench:
             make_adapter=self._adapter,
             start_process=self._start,
             fetch_files=self._fetch,
+            send_files=self._send,
             cleaner=TextStripper,
             ask_locally=self._ask_locally,
             inherited={},
@@ -222,6 +224,10 @@ class Bench:
 
     async def _fetch(self, prompt: object) -> Fetched:
         return self.fetched
+
+    async def _send(self, prompt: object, folder: Path) -> list[Any]:
+        self.left = sorted(path.name for path in folder.iterdir())
+        return [File(id=str(number), name=name, size=1) for number, name in enumerate(self.left)]
 
     async def _ask_locally(self, agent: str, question: Permission) -> bool:
         self.asked_locally.append(question)
@@ -863,3 +869,34 @@ def test_an_order_is_plain_data() -> None:
     order = Start(prompt=prompt_for(7), cli_session=None)
 
     assert msgspec.json.decode(msgspec.json.encode(order.prompt), type=type(order.prompt)) == order.prompt
+
+
+# Files for the room
+
+
+async def test_an_agent_is_told_of_its_folder_and_what_lies_there_is_sent_before_the_end(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.start(tools_token="nxt_one")
+    cli = await bench.process()
+    folder = tmp_path / ".nexus-files" / "7"
+    assert f"Files that you write into {folder} are sent to the room" in cli.stdin
+    (folder / "plan.txt").write_text("plan")
+
+    cli.says(Text(delta="See the file."), Done(status="ok"))
+    await bench.ended()
+
+    assert File(id="0", name="plan.txt", size=1) in bench.host.said(7)
+    assert not folder.exists()
+
+
+async def test_a_stopped_turn_sends_no_files(bench: Bench, tmp_path: Path) -> None:
+    bench.start(tools_token="nxt_one")
+    await bench.process()
+    (tmp_path / ".nexus-files" / "7" / "plan.txt").write_text("plan")
+
+    bench.runner.obey(Stop(invocation=7, outcome="cancelled", reason="stopped"))
+    await bench.ended()
+
+    assert bench.left == []
+    assert not (tmp_path / ".nexus-files" / "7").exists()

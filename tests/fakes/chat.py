@@ -73,6 +73,9 @@ class FakeChat:
     keeps: Callable[[str], str] = lambda text: text
     history: dict[str, list[str]] = field(default_factory=dict)
     signs: list[tuple[str, str]] = field(default_factory=list)
+    uploads: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    files: list[tuple[str, str]] = field(default_factory=list)
+    """Posted ones: (id, name), once per confirmation."""
     _ticks: int = 0
 
     def texts(self, rid: str = "rid-backend") -> list[str]:
@@ -130,6 +133,24 @@ class FakeChat:
             if rc_id not in self.messages or not self.may_delete:
                 raise _refused("error-action-not-allowed")
             del self.messages[rc_id]
+
+    async def upload(self, *, rid: str, name: str, content_type: str, data: bytes) -> str:
+        with self._call("upload", name, content_type):
+            self._check_room(rid)
+            file_id = f"file{len(self.uploads) + 1}"
+            self.uploads[file_id] = (name, data)
+            return file_id
+
+    async def confirm_upload(self, *, rid: str, file_id: str, text: str, thread: str) -> Posted:
+        with self._call("confirm", file_id, text):
+            self._check_room(rid)
+            self.files.append((file_id, self.uploads[file_id][0]))
+            now = self._tick()
+            return Posted(rc_id=f"message-of-{file_id}", ts=now, updated=now)
+
+    async def find_upload(self, *, rid: str, file_id: str, since_ms: int) -> bool:
+        with self._call("find", file_id, ""):
+            return any(posted == file_id for posted, _ in self.files)
 
     async def react(self, *, rc_id: str, emoji: str) -> None:
         with self._call("react", rc_id, emoji):

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.urls import get_resolver
 
-from gateway import bridge_auth, files, health
+from gateway import bridge_auth, bridge_http, files, health
 from gateway.hub import outgoing
 from gateway.models import File, Invocation
 from tests.server import people
@@ -119,17 +119,20 @@ def test_a_turn_fetches_files_of_its_own_room_only(client, world):
     assert client.get(f"/bridge/files/{made[0].pk}").status_code == 401
 
 
-def test_a_turn_sends_a_file_and_nobody_else_does(client, world, monkeypatch):
-    token, _row = running(world)
-    headers = bearer(token) | {"X-File-Name": "../../etc/passwd"}
+def test_a_turn_sends_a_file_and_nobody_else_does(client, world, monkeypatch, settings):
+    token, row = running(world)
+    headers = bearer(token) | {"X-File-Name": "../../etc/pass%C3%A9"}
 
     sent = client.post("/bridge/files/", data=b"report", content_type="text/plain", headers=headers)
     assert sent.status_code == 201
-    assert File.objects.get(pk=int(sent.json()["id"])).name == ".._.._etc_passwd"
+    stored = File.objects.get(pk=int(sent.json()["id"]))
+    assert (stored.name, stored.invocation_id) == (".._.._etc_passé", row.pk)
     assert files.path_of(sha256=sent.json()["sha256"]).read_bytes() == b"report"
 
-    monkeypatch.setattr(files, "MAX_BYTES", 3)
+    settings.NEXUS_FILE_MAX_MIB = 0
     assert client.post("/bridge/files/", data=b"long", content_type="text/plain", headers=headers).status_code == 413
+    monkeypatch.setattr(bridge_http, "MAX_FILES", 1)
+    assert client.post("/bridge/files/", data=b"", content_type="text/plain", headers=headers).status_code == 409
     assert client.post("/bridge/files/", data=b"x", content_type="text/plain").status_code == 401
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from nexus_bridge import __version__, policy
@@ -19,6 +20,7 @@ from nexus_bridge.journal import Journal
 from nexus_bridge.orders import Refusal
 from nexus_bridge.process import Process, TreeLimits
 from nexus_bridge.protocol import AgentOffer, Prompt
+from nexus_bridge.room_files import Told, send_files
 from nexus_bridge.runner import Runner
 from nexus_bridge.session import Session
 from nexus_bridge.settings import Agent, Config
@@ -62,6 +64,9 @@ def make_runner(*, config: Config, client: Client, view: View, env: Mapping[str,
     async def start(spawn: Spawn) -> Process:
         return await Process.start(spawn, limits=limits)
 
+    async def send(prompt: Prompt, folder: Path) -> Sequence[Told]:
+        return await send_files(hub=config.hub, prompt=prompt, folder=folder)
+
     return Runner(
         agents={agent.slug: agent for agent in config.agents},
         limits=config.limits,
@@ -69,6 +74,7 @@ def make_runner(*, config: Config, client: Client, view: View, env: Mapping[str,
         make_adapter=_make_adapter,
         start_process=start,
         fetch_files=partial(fetch_files, config.hub),
+        send_files=send,
         cleaner=TextStripper,
         ask_locally=view.ask,
         inherited=env,

@@ -23,7 +23,8 @@ _SHORT_WORDS = (
     "will with would you your"
 )
 SHORT_WORDS = frozenset(_SHORT_WORDS.split())
-DIRECTIVE = re.compile(r"\[\[(long|delay|hang|crash|exit|tool|think|permission)\b ?([^\]]*)\]\]")
+FOLDER = re.compile(r"Files that you write into (.+) are sent to the room")
+DIRECTIVE = re.compile(r"\[\[(long|delay|hang|crash|exit|tool|think|file|permission)\b ?([^\]]*)\]\]")
 TITLE = re.compile(r"[A-Z][A-Za-z ,']{0,40}")
 SPOKEN = re.compile(r"(\S{1,120}): (.*)", re.DOTALL)
 MENTION = re.compile(r"(?:@[\w.-]+[,:]?\s+)+")
@@ -121,6 +122,8 @@ class Echo:
         self.message = 0
         self.questions = 0
         self.said = 0
+        self.folder = ""
+        self.given: object = None
 
     def run(self) -> None:
         self.say("session", id=self.session, model="echo")
@@ -129,11 +132,15 @@ class Echo:
             if frame is None:
                 return
             if frame.get("type") == "turn":
+                self.given = frame.get("files")
                 self.play(str(frame.get("text", "")))
 
     def play(self, prompt: str) -> None:
         self.said = 0
+        self.folder = (FOLDER.findall(prompt) or [""])[-1]
         try:
+            if isinstance(self.given, list) and self.given:
+                self.text(f"I was given {self.described(self.given)}.\n\n")
             question, quotes = read_prompt(prompt)
             if self.scripted:
                 for match in DIRECTIVE.finditer(question):
@@ -168,8 +175,22 @@ class Echo:
                 self.say("thinking", delta=value)
             case "tool":
                 self.tool(value or "look")
+            case "file":
+                self.leave(value or "notes.txt")
             case "permission":
                 self.ask(value or "touch file")
+
+    def described(self, files: list[object]) -> str:
+        # Without pathlib, which would take longer to import than the rest of this program.
+        named = [(str(path).rpartition("/")[2], os.stat(str(path)).st_size) for path in files]  # noqa: PTH116
+        return ", ".join(f"{name} ({size} bytes)" for name, size in named)
+
+    def leave(self, name: str) -> None:
+        """Write a file for the room, as an agent would with its own tools."""
+        path = f"{self.folder or '.'}/{name.rpartition('/')[2]}"
+        with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(f"This is {name}, written by the echo agent.\n" * 20)
+        self.text(f"I wrote {name}.\n\n")
 
     def tool(self, name: str) -> None:
         self.questions += 1

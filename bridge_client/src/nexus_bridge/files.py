@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nexus_bridge.errors import BridgeError
+from nexus_bridge.errors import BridgeError, CredentialsRefused
 from nexus_bridge.hub_http import fetch
 from nexus_bridge.protocol import Attachment, Prompt
 from nexus_bridge.settings import Hub
 
 MAX_FILES: Final = 20
 MAX_FILE_BYTES: Final = 50 * 1024 * 1024
+EARLY_WAITS_S: Final = (0.2, 0.5, 1.0)
 _PIECE_BYTES: Final = 64 * 1024
 
 
@@ -53,7 +54,7 @@ async def _fetch_into(directory: Path, *, hub: Hub, prompt: Prompt) -> Fetched:
     for number, attachment in enumerate(prompt.attachments[:MAX_FILES], start=1):
         path = directory / f"{number}-{_safe_name(attachment.name)}"
         try:
-            await asyncio.to_thread(_fetch_one, hub, attachment, prompt.tools_token, path)
+            await _fetch_patiently(hub, attachment, prompt.tools_token, path)
         except BridgeError as error:
             missing.append(f"{attachment.name} could not be fetched: {error}")
         else:
@@ -61,6 +62,18 @@ async def _fetch_into(directory: Path, *, hub: Hub, prompt: Prompt) -> Fetched:
     if (left := len(prompt.attachments) - MAX_FILES) > 0:
         missing.append(f"{left} more files are left out; {MAX_FILES} are the most.")
     return Fetched(directory=directory, files=files, missing=missing)
+
+
+async def _fetch_patiently(hub: Hub, attachment: Attachment, tools_token: str, path: Path) -> None:
+    """The hub gives files to running turns only, and may not have heard yet that this one runs."""
+    for wait_s in EARLY_WAITS_S:
+        try:
+            await asyncio.to_thread(_fetch_one, hub, attachment, tools_token, path)
+        except CredentialsRefused:
+            await asyncio.sleep(wait_s)
+        else:
+            return
+    await asyncio.to_thread(_fetch_one, hub, attachment, tools_token, path)
 
 
 def _fetch_one(hub: Hub, attachment: Attachment, tools_token: str, path: Path) -> None:

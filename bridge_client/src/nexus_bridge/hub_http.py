@@ -8,9 +8,10 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO, Final
 
 from nexus_bridge.errors import BridgeError, ConnectionFailed, CredentialsRefused
@@ -64,10 +65,32 @@ def fetch(*, hub: Hub, file: str, tools_token: str) -> Iterator[IO[bytes]]:
         yield answer
 
 
+def send(*, hub: Hub, tools_token: str, name: str, content_type: str, size: int, file: IO[bytes]) -> str:
+    """A file that the running turn made; returns its id at the hub."""
+    # Header values are Latin-1; a name of other letters goes percent-encoded.
+    headers = {
+        "X-File-Name": urllib.parse.quote(name, safe=" ()+,.=@_-"),
+        "Content-Type": content_type,
+        "Content-Length": str(size),
+    }
+    with _answer(hub=hub, path="/bridge/files/", token=tools_token, headers=headers, body=file) as answer:
+        try:
+            return str(json.loads(answer.read(MAX_ANSWER_BYTES))["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConnectionFailed("the hub took a file and gave no id for it") from error
+
+
 @contextmanager
-def _answer(*, hub: Hub, path: str, token: str) -> Iterator[IO[bytes]]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(f"{hub.http_url}{path}", headers=headers)  # noqa: S310 - http(s) by construction
+def _answer(
+    *,
+    hub: Hub,
+    path: str,
+    token: str,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    body: IO[bytes] | None = None,
+) -> Iterator[IO[bytes]]:
+    every = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
+    request = urllib.request.Request(f"{hub.http_url}{path}", headers=every, data=body)  # noqa: S310 - http(s) by construction
     handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
     if (context := tls_context(hub)) is not None:
         handlers.append(urllib.request.HTTPSHandler(context=context))
@@ -86,7 +109,16 @@ def _answer(*, hub: Hub, path: str, token: str) -> Iterator[IO[bytes]]:
         raise connection_error(error, hub=hub) from error
 
 
+class FileNotTaken(BridgeError):
+    """The hub takes this file not; the turn ends without it and says so."""
+
+
+_NOT_TAKEN: Final = {409: "the hub takes no more files of this run", 413: "it is too large for the hub"}
+
+
 def _refused(status: int, *, hub: Hub, path: str) -> BridgeError:
+    if status in _NOT_TAKEN:
+        return FileNotTaken(_NOT_TAKEN[status])
     if status in {401, 403}:
         return CredentialsRefused(
             f"{hub.url} refuses this bridge token (HTTP {status}): it is unknown, revoked or expired; "

@@ -11,6 +11,7 @@ from nexus_bridge.adapters.base import Turn as AdapterTurn
 from nexus_bridge.events import Done
 from nexus_bridge.orders import Stop
 from nexus_bridge.process import StdinStuck
+from nexus_bridge.room_files import hint
 from nexus_bridge.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ class LiveCli:
         self.turn = turn
         self._process.begin_turn()
         turn.begin(adapter=self.adapter, stdin=self)
-        self.write(self.adapter.turn(AdapterTurn(text=turn.prompt.prompt, files=tuple(turn.files))))
+        text = turn.prompt.prompt + ("" if turn.outbox is None else hint(turn.outbox))
+        self.write(self.adapter.turn(AdapterTurn(text=text, files=tuple(turn.files))))
         if self._spawn.close_stdin_after_turn:
             self._process.close_stdin()
 

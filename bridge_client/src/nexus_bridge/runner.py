@@ -5,6 +5,7 @@ One asyncio task per turn. Whatever happens in it, it ends with exactly one `end
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,12 +19,14 @@ from nexus_bridge.orders import Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Cleaner
 from nexus_bridge.pool import LiveCli, Pool, StartProcess
 from nexus_bridge.protocol import Prompt
+from nexus_bridge.room_files import Told, prepare
 from nexus_bridge.settings import Agent, Limits
 from nexus_bridge.turn import AskLocally, Listener, Turn
 
 logger = logging.getLogger(__name__)
 
 FetchFiles = Callable[[Prompt], Awaitable[Fetched]]
+SendFiles = Callable[[Prompt, Path], Awaitable[Sequence[Told]]]
 MakeAdapter = Callable[[Agent, Profile], Adapter]
 
 
@@ -47,6 +50,7 @@ class Runner:
         make_adapter: MakeAdapter,
         start_process: StartProcess,
         fetch_files: FetchFiles,
+        send_files: SendFiles,
         cleaner: Callable[[], Cleaner],
         ask_locally: AskLocally,
         inherited: Mapping[str, str],
@@ -59,6 +63,7 @@ class Runner:
         self._make_adapter = make_adapter
         self._start_process = start_process
         self._fetch_files = fetch_files
+        self._send_files = send_files
         self._cleaner = cleaner
         self._ask_locally = ask_locally
         self._inherited = inherited
@@ -129,6 +134,8 @@ class Runner:
                 fetched = fetching.result()
                 turn.files = fetched.files
                 turn.take([Notice(level="warning", text=sentence) for sentence in fetched.missing])
+                if turn.prompt.tools_token:
+                    turn.outbox = prepare(workdir=Path(turn.agent.workdir), invocation=invocation)
                 await self._play(turn, cli_session=cli_session)
         except BridgeError as error:
             self._end(turn, Ending(outcome="failed", reason="spawn_failed", message=str(error)[:2_000]))
@@ -138,6 +145,8 @@ class Runner:
             self._end(turn, Ending(outcome="failed", reason="bridge_error", message="The bridge made a mistake."))
         finally:
             await _remove_files(fetching)
+            if turn.outbox is not None:
+                shutil.rmtree(turn.outbox, ignore_errors=True)
             await self._let_go(turn)
             del self._turns[invocation]
             self._host.freed(invocation)
@@ -153,6 +162,8 @@ class Runner:
             await turn.watch()
         if turn.order is not None and not (isinstance(turn.order, Stop) and await turn.obey()):
             await cli.kill()
+        if turn.outbox is not None and turn.order is None:
+            turn.add(await self._send_files(turn.prompt, turn.outbox))
         self._end(turn, turn.ending(exit_code=cli.exit_code))
 
     def _end(self, turn: Turn, ending: Ending) -> None:

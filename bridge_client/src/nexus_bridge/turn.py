@@ -94,6 +94,7 @@ class Turn:
         self._adapter: Adapter | None = None
         self._stdin: Stdin | None = None
         self.files: Sequence[Path] = ()
+        self.outbox: Path | None = None
 
     # The CLI's side
 
@@ -163,6 +164,11 @@ class Turn:
         if chunks:
             self._flushed_at = self._loop.time()
             self._listener.spool(self.prompt.invocation, chunks)
+
+    def add(self, told: Sequence[AnyEvent]) -> None:
+        """What the bridge itself has to say behind the CLI's last word."""
+        for event in told:
+            self._packer.add(event)
 
     def close(self) -> None:
         """Everything that was said is spooled; questions nobody answered are let go."""

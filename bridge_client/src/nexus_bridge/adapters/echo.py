@@ -60,7 +60,7 @@ class EchoAdapter:
 
     def turn(self, turn: Turn) -> bytes:
         self._is_open = True
-        return _line(type="turn", text=turn.text)
+        return _line(type="turn", text=turn.text, files=[str(path) for path in turn.files])
 
     def feed(self, data: bytes) -> list[AnyEvent]:
         said = [event for frame in self._lines.feed(data) if (event := _event(frame)) is not None]
