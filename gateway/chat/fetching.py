@@ -81,11 +81,11 @@ class Fetcher:
         due = await self._database.run(partial(_due, agent_ids=list(clients)))
         for one in due:
             if one.file_id is not None:
-                await self._fetch(one, chat=clients[one.agent_id])
+                await self._fetch(one, file_id=one.file_id, chat=clients[one.agent_id])
         for invocation_id in {one.invocation_id for one in due}:
             await self._database.run(partial(_let_go, invocation_id=invocation_id))
 
-    async def _fetch(self, due: Due, *, chat: Downloads) -> None:
+    async def _fetch(self, due: Due, *, file_id: int, chat: Downloads) -> None:
         most = settings.NEXUS_FILE_MAX_MIB * 1024 * 1024
         reason = ""
         for _ in range(TRIES):
@@ -98,10 +98,10 @@ class Fetcher:
                 reason = str(error)
                 await asyncio.sleep(TRY_AGAIN_S)
             else:
-                await self._database.run(partial(_keep, file_id=due.file_id, data=data))
+                await self._database.run(partial(_keep, file_id=file_id, data=data))
                 return
-        logger.warning("file not fetched", extra={"file": due.file_id, "reason": reason})
-        await self._database.run(partial(_fail, file_id=due.file_id, reason=reason))
+        logger.warning("file not fetched", extra={"file": file_id, "reason": reason})
+        await self._database.run(partial(_fail, file_id=file_id, reason=reason))
 
 
 class Clients(Protocol):

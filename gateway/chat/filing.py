@@ -43,7 +43,7 @@ async def post_files(*, desk: Desk, row: LiveReply) -> None:
             await _post_one(desk, row, file)
         except RefusedError as error:
             logger.warning("file not posted", extra={"invocation": row.invocation_id, "error": str(error)})
-            await desk.run(partial(_failed, file_id=file.id, reason=str(error)))
+            await desk.run(partial(_failed, file=file, invocation_id=row.invocation_id, reason=str(error)))
 
 
 async def _post_one(desk: Desk, row: LiveReply, file: DueFile) -> None:
@@ -115,10 +115,9 @@ def _posted(*, file_id: int) -> None:
     File.objects.filter(pk=file_id).update(posted_at=Now())
 
 
-def _failed(*, file_id: int, reason: str) -> None:
+def _failed(*, file: DueFile, invocation_id: int, reason: str) -> None:
     with transaction.atomic(durable=True):
-        File.objects.filter(pk=file_id).update(failed_reason=reason[:300])
-        file = File.objects.get(pk=file_id)
-        row = Invocation.objects.get(pk=file.invocation_id)
+        File.objects.filter(pk=file.id).update(failed_reason=reason[:300])
+        row = Invocation.objects.get(pk=invocation_id)
         text = f"The file {one_line(file.name)} could not be posted here: {one_line(reason)}."
         tell(invocation=row, kind=NoticeKind.WARNING, text=text)

@@ -1,7 +1,6 @@
 """Is what an agent leaves in its folder sent, and nothing from anywhere else?"""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +31,7 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     shelf = Shelf()
     monkeypatch.setattr(room_files, "send", shelf.send)
     return shelf
