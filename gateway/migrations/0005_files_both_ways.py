@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("gateway", "0003_room_eyes"),
+        ("gateway", "0004_questions_have_cards"),
     ]
 
     operations = [
