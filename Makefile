@@ -18,7 +18,7 @@ export RC_URL RC_ADMIN RC_ADMIN_PASSWORD RC_CODE RC_HOOK_HOST
 RC_HOST = $(shell sed -E 's,^[a-z]+://([^/:]+).*,\1,' <<<"$(RC_URL)")
 comma := ,
 
-.PHONY: help install install-dev demo test faults conformance bench lint format lock manage migrate bootstrap create-bridge wheel clean
+.PHONY: help install install-dev demo test faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -45,6 +45,9 @@ conformance: install-dev  ## Ask a server what Nexus takes for granted of it (RC
 
 bench: install-dev  ## Measure, each figure beside its goal (ARGS="H1 B1" chooses)
 	@$(PYTHON) -m benchmarks $(ARGS)
+
+bench-context: install-dev  ## Measure what prompts hold of what a question needs (ARGS="--set busy --rename --dump DIR --growth")
+	@$(PYTHON) -m benchmarks.context $(ARGS)
 
 lint: install-dev  ## Check style, types, import directions, migrations, spelling
 	@.ci/lint

@@ -16,7 +16,7 @@ import benchmarks
 from benchmarks.figures import Figure, show
 
 SCRIPT_LIMIT_S = 1_200
-NOT_SCRIPTS = {"__main__", "figures", "peers", "world"}
+NOT_SCRIPTS = {"__main__", "figures", "peers", "world", "context_world", "context_growth"}
 
 
 def main() -> int:

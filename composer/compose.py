@@ -12,6 +12,7 @@ from composer import asked, compaction, outline, prompt, tools
 from composer.asked import Asked
 from composer.memory import profiles, project, recall, scopes, working
 from composer.memory.lines import Line, in_order
+from composer.retrieval import search
 from gateway import invocations, pipeline, sql
 from gateway.invocations import Claim
 from gateway.room_lock import room_lock
@@ -81,6 +82,7 @@ def draw(*, invocation_id: int) -> Drawn:
         raise ComposeError("its question was deleted")
     talk_scope = scopes.of_talk(room_id=who.room_id, rid=who.rid, kind=who.kind)
     pending = recall.start(query=who.text, scope=talk_scope)
+    total = who.budget or settings.NEXUS_PROMPT_BUDGET
     window = _talk(who)
     speaker_ids = [line.user_id for line in reversed(window) if line.user_id]
     gathered = outline.Gathered(
@@ -91,9 +93,8 @@ def draw(*, invocation_id: int) -> Drawn:
         landmarks=compaction.landmarks(room_id=who.room_id, question=who.text),
         summaries=compaction.summaries(room_id=who.room_id),
         tools=tools.allowed(room_id=who.room_id),
-        recalled=pending.take(room_id=who.room_id, before=who.before),
+        recalled=_recalled(who, pending, total=total),
     )
-    total = who.budget or settings.NEXUS_PROMPT_BUDGET
     sections, left_out = outline.fit(gathered, total=total)
     rendered = prompt.render(sections, letters=_letters)
     logger.debug("prompt drawn", extra={"invocation": invocation_id, "text": rendered.text})
@@ -137,6 +138,12 @@ def _talk(who: Asked) -> list[Line]:
         return lines
     own = working.thread(room_id=who.room_id, root=who.thread, before=who.before, limit=limit // 4)
     return in_order([*lines, *own])
+
+
+def _recalled(who: Asked, pending: recall.Pending, *, total: int) -> recall.Recalled:
+    heard = pending.hear(own_id=who.question.id)
+    lines = search.search(asked=who, tokens=total, remembered=heard.scores)
+    return recall.Recalled(lines, heard.trouble, heard.is_late)
 
 
 def _letters(length: int) -> str:

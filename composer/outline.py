@@ -3,7 +3,7 @@
 Pure but for the summary that compaction stores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from composer import budget, compaction, prompt
@@ -13,7 +13,7 @@ from composer.compaction import Compacted, Pinned
 from composer.memory.lines import Line
 from composer.memory.profiles import Known
 from composer.memory.recall import Recalled
-from composer.prompt import Piece, Section, Speakers
+from composer.prompt import Piece, Section, Speakers, Threads
 from composer.tools import Tool
 
 # Shares of the budget. What a section does not use is free for the talk.
@@ -23,19 +23,27 @@ TOOLS_SHARE = 0.06
 FACTS_SHARE = 0.10
 LANDMARKS_SHARE = 0.15
 SUMMARIES_SHARE = 0.08
-RECALL_SHARE = 0.2
+SUMMARIES_FROM = 2_000
+"""Of a budget up to here they get only what is left over: in a small prompt the messages themselves are worth more."""
+
+SUMMARIES_TITLE_TOKENS = 12
+
+RECENT_SHARE = 0.1
+"""Of the last messages, in a room that has more to tell than fits. What was recalled takes the rest, and gives back."""
+
 TALK_AFTER_COMPACTION = 0.35
 """Well below the line, so that the next compaction is many messages away."""
 
-LINE_SHARE = 0.1
+LINE_SHARE = 0.2
 """No single line of the talk may take more."""
 
-TITLE_TOKENS = 12
+TITLE_TOKENS = 4
 
 MIN_TOTAL = 500
 """Below this a prompt could not even say who asks what; a smaller budget is read as this one."""
 
 LeftOut = list[dict[str, object]]
+Place = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class _Outline:
         # Shares are of what the header leaves, so that they hold in small budgets too.
         self._budget = Budget(allowance.total - prompt.cost(self._head))
         self._speakers = Speakers()
+        self._threads = Threads(frozenset(line.thread for line in (*gathered.window, *gathered.recalled.lines)))
         self._left_out: LeftOut = []
         self._pieces: dict[int, Piece] = {}
         self._shown: set[int] = {gathered.asked.question.id}
@@ -76,12 +85,15 @@ class _Outline:
         fixed = sum(prompt.cost(section) for section in (*head, tools, question))
         talk = [line for line in self._it.window if line.id not in self._shown]
         talk = [line for line in talk if not any(summary.covers(line) for summary in self._it.summaries)]
-        recalled = self._recalled(room=self._total - fixed, shown=talk)
-        fixed += prompt.cost(recalled)
         talk, fresh = self._compacted(talk, room=self._line - fixed)
-        told = self._summaries([*fresh, *self._it.summaries], room=self._total - fixed)
-        rest = self._total - fixed - prompt.cost(told)
-        return [*head, told, recalled, tools, self._talk(talk, room=rest), question], self._left_out
+        summaries = [*fresh, *self._it.summaries]
+        last = self._last(talk, room=self._line - fixed)
+        self._shown |= {line.id for line in last}
+        fixed += prompt.cost(self._recent_section(last))
+        recalled = self._recalled(room=self._total - fixed - self._kept_for(summaries))
+        told = self._summaries(summaries, room=self._total - fixed - prompt.cost(recalled))
+        rest = self._total - fixed - prompt.cost(recalled) - prompt.cost(told)
+        return [*head, told, recalled, tools, self._recent(talk, last=last, room=rest), question], self._left_out
 
     # Fixed parts
 
@@ -132,27 +144,67 @@ class _Outline:
 
     # Talk, recalled and summarised
 
-    def _recalled(self, *, room: int, shown: Sequence[Line]) -> Section:
-        known = self._shown | {line.id for line in shown}
-        lines = [line for line in self._it.recalled.lines if line.id not in known]
-        if self._it.recalled.trouble:
-            self._note("recall", 1, self._it.recalled.trouble)
-            trouble = Section("Recalled", [prompt.memory_trouble()])
-            return trouble if prompt.cost(trouble) <= room else Section("Recalled", ())
-        room = min(room, self._budget.share(RECALL_SHARE))
-        kept, _ = budget.take(lines, room=room, cost=self._line_cost)
-        section = self._recalled_section(kept)
-        # Dates and the title cost as well: the weakest make room for them.
-        while kept and prompt.cost(section) > room:
-            kept.pop()
-            section = self._recalled_section(kept)
-        self._note("recalled", len(lines) - len(kept), "share of the budget, best first")
-        self._shown |= {line.id for line in kept}
-        return section
+    def _last(self, talk: Sequence[Line], *, room: int) -> list[Line]:
+        """The end of the talk that stays whatever else is found: all of it, if nothing older bears on the question."""
+        here = {line.id for line in talk} | self._shown
+        places: set[Place] = set()
+        if any(line.id not in here for line in self._it.recalled.lines):
+            room = min(room, self._budget.share(RECENT_SHARE))
+        elif not self._newest(talk, room=room - TITLE_TOKENS, places=places)[1]:
+            return list(talk)
+        else:
+            room = min(room, self._budget.share(RECENT_SHARE))
+        places.clear()
+        # Who asks in a thread speaks of what was said there.
+        thread = self._it.asked.thread
+        own = [line for line in talk if thread and thread in (line.thread, line.rc_id)]
+        first, _ = self._newest(own, room=room - TITLE_TOKENS, places=places)
+        known = {line.id for line in first}
+        room -= sum(self._line_cost(line) for line in first) + TITLE_TOKENS
+        rest, _ = self._newest([line for line in talk if line.id not in known], room=room, places=places)
+        known |= {line.id for line in rest}
+        return [line for line in talk if line.id in known]
 
-    def _recalled_section(self, lines: Sequence[Line]) -> Section:
-        in_time = sorted(lines, key=lambda line: line.order)
-        return Section("Recalled", prompt.dated(in_time, as_piece=self._piece))
+    def _recalled(self, *, room: int) -> Section:
+        it = self._it.recalled
+        if it.trouble:
+            self._note("recall", 1, it.trouble)
+        trouble = [prompt.memory_trouble()] if it.trouble and not it.is_late else []
+        room -= TITLE_TOKENS + sum(one.tokens for one in trouble)
+        if room < 0:
+            return Section("Recalled", ())
+        kept: list[Line] = []
+        places: set[Place] = set()
+        candidates = [line for line in it.lines if line.id not in self._shown]
+        for line in candidates:
+            price = self._line_cost(line) + self._header_cost(line, places)
+            if price <= room:
+                room -= price
+                places.add(self._threads.place(line))
+                kept.append(line)
+        self._note("recalled", len(candidates) - len(kept), "budget, best first")
+        self._shown |= {line.id for line in kept}
+        kept.sort(key=lambda line: line.order)
+        return Section("Recalled", [*trouble, *prompt.dated(kept, threads=self._threads, as_piece=self._piece)])
+
+    def _newest(self, lines: Sequence[Line], *, room: int, places: set[Place]) -> tuple[list[Line], int]:
+        """The end of these lines that fits with its headers, and how many were too old for it."""
+        start = len(lines)
+        while start > 0:
+            line = lines[start - 1]
+            price = self._line_cost(line) + self._header_cost(line, places)
+            if price > room:
+                break
+            room -= price
+            places.add(self._threads.place(line))
+            start -= 1
+        return list(lines[start:]), start
+
+    def _header_cost(self, line: Line, places: Container[Place]) -> int:
+        place = self._threads.place(line)
+        if place in places:
+            return 0
+        return prompt.HEADER_TOKENS if place[1] else prompt.DAY_TOKENS
 
     def _compacted(self, talk: list[Line], *, room: int) -> tuple[list[Line], list[Compacted]]:
         """Above the line the older part becomes a summary; if that fails, or it is short, it is left out."""
@@ -169,22 +221,31 @@ class _Outline:
             self._note("talk", len(older), "above the budget's line, and no summary could be made: oldest first")
         return talk, [summary] if summary is not None else []
 
+    def _kept_for(self, summaries: Sequence[Compacted]) -> int:
+        """What summaries get for sure; in a small prompt only what is left over."""
+        if not summaries:
+            return 0
+        return int(max(0, self._budget.total - SUMMARIES_FROM) * SUMMARIES_SHARE)
+
     def _summaries(self, summaries: Sequence[Compacted], *, room: int) -> Section:
         pieces = [_summary(summary) for summary in summaries]
-        room = min(room, self._budget.share(SUMMARIES_SHARE)) - TITLE_TOKENS
+        room = min(room, self._budget.share(SUMMARIES_SHARE)) - SUMMARIES_TITLE_TOKENS
         kept, left = budget.take(pieces, room=room, cost=_tokens)
         self._note("summaries", len(left), "share of the budget, newest first")
         return Section("Earlier, in short", kept[::-1])
 
-    def _talk(self, talk: Sequence[Line], *, room: int) -> Section:
-        start = budget.newest(talk, room=room, cost=self._line_cost)
-        section = Section("Recent", prompt.dated(talk[start:], as_piece=self._piece))
-        # Dates and the title cost as well.
-        while start < len(talk) and prompt.cost(section) > room:
-            start += 1
-            section = Section("Recent", prompt.dated(talk[start:], as_piece=self._piece))
-        self._note("talk", start, "budget: oldest first")
-        return section
+    def _recent(self, talk: Sequence[Line], *, last: Sequence[Line], room: int) -> Section:
+        """The end of the talk, and what else of it fits into the room that nobody used, newest first."""
+        known = {line.id for line in last}
+        more = [line for line in talk if line.id not in known and line.id not in self._shown]
+        places = {self._threads.place(line) for line in last}
+        added, left_count = self._newest(more, room=room - TITLE_TOKENS, places=places)
+        self._note("talk", left_count, "budget: oldest first")
+        known |= {line.id for line in added}
+        return self._recent_section([line for line in talk if line.id in known])
+
+    def _recent_section(self, lines: Sequence[Line]) -> Section:
+        return Section("Recent", prompt.dated(lines, threads=self._threads, as_piece=self._piece))
 
     # Small ones
 

@@ -1,12 +1,13 @@
-"""Which older messages bear on the question? Asks memory in the background and never waits longer than its limit.
+"""What does memory say to the question? Asks mem0-api in the background and never waits longer than its limit.
 
-Memory is one channel: it names messages and scores them. What a prompt gets are our own rows, looked up again in the
+Memory is one channel of several: it names messages and scores them. What a prompt gets are our own rows, looked up in the
 question's room, so a wrong, stale or poisoned answer can at worst name a message that the room may read anyway.
 """
 
+import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from django.conf import settings
 from composer.breaker import Breaker
 from composer.memory import client
 from composer.memory.client import MemoryUnreachableError
-from composer.memory.lines import SPOKEN, Line, Moment, select
+from composer.memory.lines import Line
 
-LIMIT = 24
+LIMIT = 100
 """Memories asked for."""
 
+GIVE_UP_S = 2.0
 MAX_QUERY_CHARS = 2_000
 THREADS = 4
 """Calls at once per worker process; a call that hangs keeps one until its socket gives up. Above it nobody asks."""
@@ -43,11 +45,21 @@ class _Reply(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """How well messages fit, by their number. `trouble` says why memory was not heard; a late one `is_late`, not away."""
+
+    scores: Mapping[int, float]
+    trouble: str = ""
+    is_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Recalled:
-    """Lines by falling score. `trouble` says why memory was not heard, if it was not."""
+    """Lines by falling fit. `trouble` says why memory was not heard, if it was not."""
 
     lines: Sequence[Line]
     trouble: str = ""
+    is_late: bool = False
 
 
 class Pending:
@@ -57,45 +69,49 @@ class Pending:
         self._future = future
         self._deadline = deadline
 
-    def take(self, *, room_id: int, before: Moment) -> Recalled:
-        """Wait until the deadline at most, and look the messages up in this room."""
+    def hear(self, *, own_id: int) -> Heard:
+        """What memory says by now, or by the deadline where its vectors come from a model. `own_id` is the question's."""
         if self._future is None:
-            return Recalled((), "memory is resting after a failure")
+            return Heard({}, "memory is resting after a failure")
+        wait_s = max(0.0, self._deadline - time.monotonic()) if knows_meanings() else 0.0
         try:
-            hits = self._future.result(timeout=max(0.0, self._deadline - time.monotonic()))
+            hits = self._future.result(timeout=wait_s)
         except FutureTimeoutError:
-            _breaker.failed(reason="timeout")
-            return Recalled((), "memory did not answer in time")
+            return Heard({}, "memory did not answer in time", is_late=True)
         except MemoryUnreachableError as error:
-            _breaker.failed(reason=str(error))
-            return Recalled((), str(error))
-        _breaker.succeeded()
-        return Recalled(own_rows(hits=hits, room_id=room_id, before=before))
+            return Heard({}, str(error))
+        scores: dict[int, float] = {}
+        for hit in hits[: LIMIT * 2]:
+            if math.isfinite(hit.score):
+                scores[hit.msg] = max(hit.score, scores.get(hit.msg, hit.score))
+        scores.pop(own_id, None)
+        return Heard(scores)
+
+
+def knows_meanings() -> bool:
+    """Whether memory can know more than the words do: a prompt waits for nothing else."""
+    return bool(settings.NEXUS_EMBEDDER_URL or settings.NEXUS_MEM0_LLM_URL)
 
 
 def start(*, query: str, scope: str) -> Pending:
-    """Ask memory in a thread; the caller does the rest of its work meanwhile and then calls `take`."""
+    """Ask memory in a thread; the caller does the rest of its work meanwhile and then calls `hear`."""
     deadline = time.monotonic() + settings.NEXUS_RECALL_TIMEOUT_S
     if not _breaker.is_closed() or not _busy.acquire(blocking=False):
         return Pending(future=None, deadline=deadline)
-    future = _executor().submit(_search, query=query[:MAX_QUERY_CHARS], scope=scope, deadline=deadline)
-    future.add_done_callback(lambda _: _busy.release())
+    # A late answer harms nobody, so the call may take longer than a prompt waits.
+    answer_by = max(deadline, time.monotonic() + GIVE_UP_S)
+    future = _executor().submit(_search, query=query[:MAX_QUERY_CHARS], scope=scope, deadline=answer_by)
+    future.add_done_callback(_ended)
     return Pending(future=future, deadline=deadline)
 
 
-def own_rows(*, hits: Sequence[Hit], room_id: int, before: Moment) -> list[Line]:
-    """The named messages that are in this room, said before the question and not deleted; best first."""
-    scores: dict[int, float] = {}
-    for hit in hits[: LIMIT * 2]:
-        scores[hit.msg] = max(hit.score, scores.get(hit.msg, hit.score))
-    scores.pop(before.id, None)
-    if not scores:
-        return []
-    lines = select(
-        f"m.id = ANY(%s::bigint[]) AND m.room_id = %s AND (m.ts, m.id) <= (%s, %s) AND {SPOKEN}",
-        [list(scores), room_id, before.at, before.id],
-    )
-    return sorted(lines, key=lambda line: (-scores[line.id], line.order))
+def _ended(future: "Future[list[Hit]]") -> None:
+    _busy.release()
+    error = future.exception()
+    if error is None:
+        _breaker.succeeded()
+    else:
+        _breaker.failed(reason=str(error))
 
 
 def _search(*, query: str, scope: str, deadline: float) -> list[Hit]:

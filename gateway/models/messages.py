@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q
 from django.db.models.functions import Now
 
 from gateway.models.identity import Agent, User
@@ -28,6 +28,12 @@ class Message(models.Model):
     reactions = models.JSONField(default=dict, blank=True)
     remembered_at = models.DateTimeField(null=True, blank=True)
     stored_at = models.DateTimeField(db_default=Now())
+    changed_xid = models.BigIntegerField(
+        null=True,
+        editable=False,
+        db_default=Func(template="pg_current_xact_id()::text::bigint", output_field=models.BigIntegerField()),
+        help_text="Transaction that wrote the words, a trigger sees to it: what a composer looks for.",
+    )
 
     class Meta:
         db_table = "messages"
@@ -43,6 +49,7 @@ class Message(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["room", "ts", "id"], name="message_room_order"),
             models.Index(fields=["room", "thread", "ts"], name="message_thread_order"),
+            models.Index(fields=["room", "changed_xid"], name="message_changes"),
             models.Index(fields=["id"], name="message_to_remember", condition=Q(remembered_at__isnull=True)),
         ]
 

@@ -43,7 +43,7 @@ def test_the_estimate_is_on_the_safe_side_of_characters(kind):
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_the_estimate_is_within_a_quarter_of_real_vocabularies(kind):
-    estimate = budget.count(SAMPLES[kind]) / budget.SAFETY
+    estimate = budget.count(SAMPLES[kind])
 
     assert all(0.75 <= estimate / real <= 1.255 for real in REAL[kind])
 
@@ -66,7 +66,7 @@ def test_a_megabyte_is_clipped_without_being_measured_whole():
 
     assert budget.count(clipped) <= 100
     assert clipped.startswith("word word")
-    assert clipped.endswith("word ")
+    assert clipped.endswith("word")
 
 
 @given(items=st.lists(st.integers(min_value=1, max_value=50)), room=st.integers(min_value=0, max_value=200))

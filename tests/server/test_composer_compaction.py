@@ -89,7 +89,7 @@ def test_the_next_prompt_uses_the_summary_that_is_there(backend, bob, agent):
     chatter(backend, bob, 60)
     compose(ask(backend, bob, agent))
 
-    other = make_agent("other", bridge=make_bridge(), prompt_budget=1_000)
+    other = make_agent("other", bridge=make_bridge(), prompt_budget=3_000)
     prompt = compose(ask(backend, bob, other))
 
     assert Summary.objects.count() == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from composer import budget, prompt
 from composer.asked import Asked, Person
 from composer.memory.lines import Line, micros
-from composer.prompt import Section, Speakers, piece
+from composer.prompt import Section, Speakers, Threads, piece
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -61,7 +61,10 @@ def draw(lines, *, who=None, seed=1, persona=""):
     sections = [
         Section("", prompt.header(who or asked())),
         Section("You", (), prompt.prose(persona)),
-        Section("Recent", prompt.dated(lines, as_piece=lambda one: prompt.piece_of(one, speakers=speakers))),
+        Section(
+            "Recent",
+            prompt.dated(lines, threads=Threads(), as_piece=lambda one: prompt.piece_of(one, speakers=speakers)),
+        ),
         Section("Question", [prompt.piece_of(line("why?", number=99), speakers=speakers)]),
     ]
     return prompt.render(sections, letters=letters(seed))
@@ -74,6 +77,8 @@ def read(text):
     for row in text.removesuffix("\n").split("\n"):
         if row.startswith(f"{mark} # "):
             heads.append(row.removeprefix(f"{mark} # "))
+        elif re.fullmatch(rf"{mark} \d{{4}}-\d\d-\d\d( t\d+)?", row):
+            heads.append(row.removeprefix(f"{mark} "))
         elif row.startswith(f"{mark} "):
             name, _, words = row.removeprefix(f"{mark} ").partition(": ")
             said.append((name, words))
@@ -188,7 +193,7 @@ def test_days_and_threads_get_one_short_header():
 
     heads, _, _ = read(draw(lines).text)
 
-    assert heads[3:6] == ["2026-11-22", "2026-11-23", "2026-11-23 thread root1"]
+    assert heads[3:6] == ["2026-11-22", "2026-11-23", "2026-11-23 t1"]
 
 
 @given(texts=st.lists(HOSTILE | st.text(max_size=60), max_size=10))

@@ -89,6 +89,9 @@ def poisoned_memory(settings):
     """Whatever is asked, it names every message there is."""
     fake = FakeMemoryApi()
     settings.NEXUS_MEM0_URL = fake.url
+    # What it says is waited for.
+    settings.NEXUS_EMBEDDER_URL = "http://127.0.0.1:9/v1"
+    settings.NEXUS_RECALL_TIMEOUT_S = 2.0
     recall._breaker.succeeded()
     working._breaker.succeeded()
     yield fake

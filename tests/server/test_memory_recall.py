@@ -1,13 +1,10 @@
-"""Does recall bring what memory names, only from this room, and never hold a prompt up when memory is ill?"""
+"""Does recall hear what memory names, and never hold a prompt up when memory is late or ill?"""
 
 import time
 
 import pytest
-from django.utils import timezone
 
 from composer.memory import recall
-from composer.memory.lines import moment_of
-from gateway.models import Message
 from tests.fakes.memory_api import FakeMemoryApi
 from tests.server.people import make_room, make_user, say
 
@@ -19,6 +16,8 @@ def memory(settings):
     fake = FakeMemoryApi()
     settings.NEXUS_MEM0_URL = fake.url
     settings.NEXUS_RECALL_TIMEOUT_S = 2.0
+    # Memory knows more than the words do, so a prompt waits for it.
+    settings.NEXUS_EMBEDDER_URL = "http://127.0.0.1:9/v1"
     recall._breaker.succeeded()
     yield fake
     fake.close()
@@ -35,34 +34,38 @@ def backend(bob):
     return make_room("backend", members=(bob,))
 
 
-def ask_memory(room, question, *, scope="room:rid-backend"):
-    pending = recall.start(query=question.text, scope=scope)
-    return pending.take(room_id=room.pk, before=moment_of(question))
+def ask_memory(question, *, scope="room:rid-backend"):
+    return recall.start(query=question.text, scope=scope).hear(own_id=question.pk)
 
 
-def test_named_messages_come_back_as_our_own_rows_best_first(memory, backend, bob):
+def test_memory_names_messages_and_says_how_well_they_fit(memory, backend, bob):
     first, second = say(backend, bob, "The port is 5433."), say(backend, bob, "Port 80 is taken.")
     question = say(backend, bob, "which port?")
-    memory.results = [{"msg": second.pk, "score": 0.3, "text": "something else"}, {"msg": first.pk, "score": 0.9}]
+    memory.results = [{"msg": second.pk, "score": 0.3, "text": "x"}, {"msg": first.pk, "score": 0.9}]
 
-    recalled = ask_memory(backend, question)
+    heard = ask_memory(question)
 
-    assert [line.text for line in recalled.lines] == ["The port is 5433.", "Port 80 is taken."]
-    assert recalled.trouble == ""
+    assert heard == recall.Heard({first.pk: 0.9, second.pk: 0.3})
     assert memory.searches == [{"query": "which port?", "scope": "room:rid-backend", "limit": recall.LIMIT}]
 
 
-def test_what_is_not_of_this_room_or_gone_or_later_is_dropped(memory, backend, bob):
-    other = make_room("other", members=(bob,))
-    elsewhere = say(other, bob, "the secret of another room")
-    deleted = say(backend, bob, "x")
-    Message.objects.filter(pk=deleted.pk).update(text="", deleted_at=timezone.now())
-    question = say(backend, bob, "what?")
-    later = say(backend, bob, "said afterwards")
-    memory.results = [{"msg": row.pk, "score": 1} for row in (elsewhere, deleted, question, later)]
-    memory.results.append({"msg": 10**12, "score": 1})
+def test_of_several_memories_of_a_message_the_best_counts_and_the_question_is_none(memory, backend, bob):
+    said, question = say(backend, bob, "The port is 5433."), say(backend, bob, "which port?")
+    memory.results = [{"msg": said.pk, "score": score} for score in (0.2, 0.7, 0.5)]
+    memory.results.append({"msg": question.pk, "score": 1.0})
 
-    assert list(ask_memory(backend, question).lines) == []
+    assert ask_memory(question).scores == {said.pk: 0.7}
+
+
+def test_a_prompt_waits_for_no_memory_that_knows_only_letters(memory, backend, bob, settings):
+    settings.NEXUS_EMBEDDER_URL = ""
+    question = say(backend, bob, "which port?")
+    memory.script.append(memory.silence)
+
+    heard = ask_memory(question)
+
+    assert heard.is_late
+    assert recall._breaker.is_closed()
 
 
 @pytest.mark.parametrize(
@@ -83,10 +86,10 @@ def test_an_answer_that_is_no_answer_leaves_the_prompt_without_memory(memory, ba
     question = say(backend, bob, "which port?")
     memory.script.append(answer)
 
-    recalled = ask_memory(backend, question)
+    heard = ask_memory(question)
 
-    assert list(recalled.lines) == []
-    assert recalled.trouble.startswith("memory")
+    assert heard.scores == {}
+    assert heard.trouble.startswith("memory")
 
 
 def test_memory_that_hangs_is_left_after_the_limit(memory, backend, bob, settings):
@@ -94,9 +97,9 @@ def test_memory_that_hangs_is_left_after_the_limit(memory, backend, bob, setting
     question = say(backend, bob, "which port?")
     memory.script.append(memory.silence)
 
-    recalled = ask_memory(backend, question)
+    heard = ask_memory(question)
 
-    assert recalled.trouble
+    assert heard.trouble
 
 
 def test_memory_that_drips_is_left_after_the_limit(memory, backend, bob, settings):
@@ -113,17 +116,17 @@ def test_memory_that_drips_is_left_after_the_limit(memory, backend, bob, setting
 
     memory.script.append(drip)
 
-    assert ask_memory(backend, question).trouble
+    assert ask_memory(question).trouble
 
 
 def test_after_a_failure_memory_rests_and_is_not_asked(memory, backend, bob):
     question = say(backend, bob, "which port?")
     memory.script.append((500, b"{}"))
-    ask_memory(backend, question)
+    ask_memory(question)
 
-    recalled = ask_memory(backend, question)
+    heard = ask_memory(question)
 
-    assert "resting" in recalled.trouble
+    assert "resting" in heard.trouble
     assert memory.calls == ["POST /search"]
 
 
@@ -133,12 +136,12 @@ def test_memory_that_is_well_again_is_heard_again(memory, backend, bob, monkeypa
     known, question = say(backend, bob, "The port is 5433."), say(backend, bob, "which port?")
     memory.memories[known.pk] = {}
     memory.script.append((500, b"{}"))
-    ask_memory(backend, question)
+    ask_memory(question)
     now[0] += 11
 
-    recalled = ask_memory(backend, question)
+    heard = ask_memory(question)
 
-    assert [line.id for line in recalled.lines] == [known.pk]
+    assert list(heard.scores) == [known.pk]
 
 
 def test_hanging_calls_never_fill_the_process(memory, backend, bob, settings):
@@ -147,7 +150,7 @@ def test_hanging_calls_never_fill_the_process(memory, backend, bob, settings):
     memory.script += [memory.silence] * 10
     pending = [recall.start(query="port", scope="room:rid-backend") for _ in range(10)]
 
-    recalled = [one.take(room_id=backend.pk, before=moment_of(question)) for one in pending]
+    heard = [one.hear(own_id=question.pk) for one in pending]
 
-    assert all(one.trouble for one in recalled)
+    assert all(one.trouble for one in heard)
     assert memory.calls.count("POST /search") <= recall.THREADS

@@ -1,0 +1,188 @@
+"""How well does each message of a room fit a question? One number per message, the sum of several channels.
+
+Each channel is brought to the same scale (mean 0, deviation 1 over the room), so that the weights hold in rooms of any size.
+They were measured with `make bench-context`; docs/decisions/0070-*.md has the figures.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from composer.retrieval.index import REACH, RoomIndex
+
+OWN: Final = 0.3
+"""The message's own words."""
+
+BESIDE: Final = 0.8
+"""Its words and, for less, those of its neighbours in the same thread or sitting."""
+
+TOGETHER: Final = 0.5
+"""The words of its whole thread or sitting."""
+
+AUTHOR: Final = 2.0
+"""Written by somebody whom the question names."""
+
+DATE: Final = 1.0
+"""Near a day or month that the question names."""
+
+TIMED: Final = 0.5
+"""Speaks of time, when the question asks for one."""
+
+LENGTH: Final = 0.1
+ASKS: Final = -0.1
+"""A question seldom is an answer."""
+
+NEIGHBOUR_WEIGHTS: Final = tuple(
+    1.0 / (1 if distance == 1 else 2) for distance in [*range(REACH, 0, -1), *range(1, REACH + 1)]
+)
+
+K1: Final = 1.2
+B: Final = 0.75
+MAX_TERMS: Final = 32
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question as the channels want it. `spans` are times, in microseconds; `named` are authors' numbers."""
+
+    terms: Mapping[str, float]
+    named: Sequence[int] = ()
+    spans: Sequence[tuple[int, int]] = ()
+    wants_time: bool = False
+    remembered: Mapping[int, float] = field(default_factory=dict)
+    """What memory says: message numbers and how well they fit."""
+
+    memory_weight: float = 0.0
+    before: tuple[int, int] = (2**62, 0)
+    """Time and number of the question's own message: neither it nor what came later lends anybody a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """By place in the index: how well it fits, and whether any channel knows a reason for it at all."""
+
+    fit: Floats
+    is_hit: npt.NDArray[np.bool_]
+
+
+def score(index: RoomIndex, query: Query) -> Scored:
+    ts, last = index.column("ts"), query.before[0]
+    alive = index.column("alive") & (ts <= last) & (index.column("id") != query.before[1])
+    words = _Words(index, alive)
+    for term, weight in list(query.terms.items())[:MAX_TERMS]:
+        words.add(term, weight)
+    together = words.together[index.column("group")] if index.group_count else words.own
+    fit = OWN * _even(words.own, alive) + BESIDE * _even(words.beside, alive) + TOGETHER * _even(together, alive)
+    fit += LENGTH * _even(np.log1p(index.column("length")), alive) + ASKS * _even(index.column("asks"), alive)
+    by_named = np.isin(index.column("author"), query.named)
+    fit += AUTHOR * _even(by_named, alive)
+    near = _near(index, query)
+    fit += DATE * _even(near, alive)
+    if query.wants_time:
+        fit += TIMED * _even(index.column("timed"), alive)
+    remembered = _remembered(index, query)
+    fit += query.memory_weight * _even(remembered, alive)
+    return Scored(fit, alive & ((together > 0) | (words.beside > 0) | by_named | near | (remembered > 0)))
+
+
+class _Words:
+    """BM25 over three kinds of document at once: the message, it with its neighbours, its whole thread or sitting."""
+
+    def __init__(self, index: RoomIndex, alive: npt.NDArray[np.bool_]) -> None:
+        self._index = index
+        self._alive = alive
+        self._group = index.column("group")
+        self._beside = index.column("beside")
+        count, groups = index.count, index.group_count
+        self._count = int(np.count_nonzero(alive))
+        self.own = np.zeros(count, np.float32)
+        self.beside = np.zeros(count, np.float32)
+        self.together = np.zeros(groups, np.float32)
+        length = np.where(alive, index.column("length"), 0).astype(np.float32)
+        self._own_norm = _norm(length, self._count)
+        self._beside_norm = _norm(self._with_neighbours(length), self._count)
+        of_groups = np.bincount(self._group, weights=length, minlength=groups).astype(np.float32)
+        self._group_count = max(1, int(np.count_nonzero(of_groups)))
+        self._together_norm = _norm(of_groups, self._group_count)
+
+    def add(self, term: str, weight: float) -> None:
+        places = self._index.postings(term)
+        places = places[self._alive[places]]
+        if not len(places):
+            return
+        places, often = _counted(places)
+        rare = weight * _rarity(len(places), self._count)
+        self.own[places] += rare * _saturated(often, self._own_norm[places])
+        around, there = self._spread(places, often)
+        self.beside[around] += rare * _saturated(there, self._beside_norm[around])
+        in_groups = np.bincount(self._group[places], weights=often, minlength=len(self.together))
+        groups = np.flatnonzero(in_groups)
+        rare = weight * _rarity(len(groups), self._group_count)
+        self.together[groups] += rare * _saturated(in_groups[groups], self._together_norm[groups])
+
+    def _with_neighbours(self, values: Floats) -> Floats:
+        total = values.copy()
+        for weight, other in zip(NEIGHBOUR_WEIGHTS, self._beside.T, strict=True):
+            total += weight * np.where(other >= 0, values[other], 0)
+        return total
+
+    def _spread(self, places: npt.NDArray[np.int64], often: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Who has the term itself or beside it, and how much of it."""
+        others = self._beside[places]
+        everywhere = np.concatenate([places, others.ravel()])
+        weights = np.concatenate([often, (often[:, None] * np.array(NEIGHBOUR_WEIGHTS, np.float32)).ravel()])
+        is_one = everywhere >= 0
+        amount = np.bincount(everywhere[is_one], weights=weights[is_one], minlength=len(self.own))
+        around = np.flatnonzero(amount)
+        return around, amount[around].astype(np.float32)
+
+
+def _counted(places: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Rising places once each, with how often they came."""
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    return places[starts], np.diff(starts, append=len(places)).astype(np.float32)
+
+
+def _norm(length: Floats, count: int) -> Floats:
+    mean = max(1.0, float(length.sum()) / max(1, count))
+    return K1 * (1 - B + B * length / mean)
+
+
+def _rarity(found: int, count: int) -> float:
+    return float(np.log1p((count - found + 0.5) / (found + 0.5))) if found <= count else 0.0
+
+
+def _saturated(often: npt.NDArray[Any], norm: Floats) -> npt.NDArray[Any]:
+    return often * (K1 + 1) / (often + norm)
+
+
+def _even(values: npt.NDArray[Any], alive: npt.NDArray[np.bool_]) -> Floats:
+    """Mean 0 and deviation 1 over what is alive; nothing where all are alike."""
+    values = values.astype(np.float32)
+    counted = values[alive]
+    if not len(counted):
+        return np.zeros_like(values)
+    deviation = float(counted.std())
+    return (values - counted.mean()) / deviation if deviation > 0 else np.zeros_like(values)
+
+
+def _near(index: RoomIndex, query: Query) -> npt.NDArray[np.bool_]:
+    near = np.zeros(index.count, np.bool_)
+    ts = index.column("ts")
+    for first, last in query.spans:
+        near |= (ts >= first) & (ts < last)
+    return near
+
+
+def _remembered(index: RoomIndex, query: Query) -> Floats:
+    found = np.zeros(index.count, np.float32)
+    if query.remembered:
+        places = np.array(index.places_of(list(query.remembered)))
+        is_here = places >= 0
+        found[places[is_here]] = np.array(list(query.remembered.values()), np.float32)[is_here]
+    return found

@@ -1,0 +1,197 @@
+"""Which rooms can this process search, and does it know all that is stored? One index per room, brought up to date by a query.
+
+Each change of a message's words carries its transaction's number. A look reads what carries a number not below the oldest
+transaction that was open at the look before: so nothing is missed, whoever wrote it and in whatever order it was committed.
+The newest messages of a room are read before the first prompt, the older ones meanwhile, in the background.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, LiteralString
+
+from django.conf import settings
+from django.db import connection
+
+from composer.memory.lines import micros
+from composer.retrieval.index import Entry, RoomIndex
+from gateway import sql
+
+logger = logging.getLogger(__name__)
+
+FIRST: Final = 2_000
+"""Messages read while a prompt waits, some 60 ms. The others follow in steps that hold the room for a moment each."""
+
+STEP: Final = 500
+
+_SELECT: LiteralString = (
+    "SELECT m.id, m.rc_id, coalesce(m.user_id, -m.agent_id), m.ts, m.thread,"
+    " CASE WHEN m.thread = '' THEN NULL ELSE (SELECT r.id FROM messages r WHERE r.rc_id = m.thread) END,"
+    " CASE WHEN m.deleted_at IS NULL AND m.system_type = '' THEN left(m.text, 8000) ELSE '' END"
+)
+_CHANGED: LiteralString = _SELECT + (
+    ", s.oldest FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,"
+    "  pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) s"
+    # A number above the newest one is of another cluster, from which this database was restored.
+    " LEFT JOIN messages m ON m.room_id = %s AND m.changed_xid >= %s AND m.changed_xid < s.next"
+)
+_OLDEST_OPEN: LiteralString = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_OLDER: LiteralString = _SELECT + (
+    " FROM messages m WHERE m.room_id = %s AND (m.ts, m.id) < (%s, %s)"
+    " AND m.deleted_at IS NULL AND m.system_type = '' AND m.text <> '' ORDER BY m.ts DESC, m.id DESC LIMIT %s"
+)
+_NAMES: LiteralString = (
+    "SELECT id, username, display_name FROM users WHERE id = ANY(%s::bigint[])"
+    " UNION ALL SELECT -id, slug, '' FROM agents WHERE id = ANY(%s::bigint[])"
+)
+_END: Final = (datetime(9999, 1, 1, tzinfo=UTC), 0)
+
+Names = dict[str, set[int]]
+
+
+class SearchedRoom:
+    """One room's index with its lock; hold it while reading or changing."""
+
+    def __init__(self, *, room_id: int) -> None:
+        self.room_id = room_id
+        self.index = RoomIndex()
+        self.names: Names = {}
+        self.is_whole = threading.Event()
+        self._known_authors: set[int] = set()
+        self._seen_upto = -1
+        self._next: tuple[datetime, int] = _END
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self._lock:
+            yield
+
+    def refresh(self) -> None:
+        """See every change that is committed now. The first time, read the newest messages."""
+        if self._seen_upto < 0:
+            ((oldest,),) = sql.rows(_OLDEST_OPEN, [])
+            self.read_older(limit=FIRST)
+        else:
+            rows = sql.rows(_CHANGED, [self.room_id, self._seen_upto])
+            oldest = rows[0][-1]
+            self._apply([row[:-1] for row in rows if row[0] is not None])
+        self._seen_upto = oldest
+        self._learn_names()
+
+    def read_older(self, *, limit: int = STEP) -> bool:
+        """The next older messages. False: that was all, or all that may be kept."""
+        limit = max(0, min(limit, settings.NEXUS_SEARCHED_MESSAGES - self.index.alive_count))
+        rows = sql.rows(_OLDER, [self.room_id, *self._next, limit]) if limit else []
+        if rows:
+            self._next = (rows[-1][3], rows[-1][0])
+        self._apply(rows[::-1])
+        if len(rows) < limit or not limit:
+            self.is_whole.set()
+        return not self.is_whole.is_set()
+
+    def _apply(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for pk, rc_id, author, ts, thread, root_id, text in rows:
+            if text:
+                self.index.add(Entry(pk, rc_id, author, micros(ts), thread, root_id or 0, text))
+            else:
+                self.index.remove(pk)
+
+    def _learn_names(self) -> None:
+        new = self.index.authors.keys() - self._known_authors
+        if not new:
+            return
+        people, agents = [pk for pk in new if pk > 0], [-pk for pk in new if pk < 0]
+        for author, username, title in sql.rows(_NAMES, [people, agents]):
+            for word in _words_of(username, title):
+                self.names.setdefault(word, set()).add(author)
+        self._known_authors |= new
+
+
+class SearchedRooms:
+    """The rooms asked about last; the least recent go when there are too many messages in all."""
+
+    def __init__(self) -> None:
+        self._rooms: OrderedDict[int, SearchedRoom] = OrderedDict()
+        self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
+        self._unread: list[SearchedRoom] = []
+
+    @contextmanager
+    def fresh(self, *, room_id: int) -> Iterator[SearchedRoom]:
+        """The room, up to date, for the length of the block."""
+        with self._lock:
+            room = self._rooms.get(room_id)
+            if room is None or room.index.count > 2 * room.index.alive_count + FIRST:
+                # New here, or mostly places of messages that were edited or deleted.
+                room = self._rooms[room_id] = SearchedRoom(room_id=room_id)
+            self._rooms.move_to_end(room_id)
+        with room.held():
+            try:
+                room.refresh()
+            except BaseException:
+                # A time limit may strike in the middle of a change: what is left of this index is worth nothing.
+                self._drop(room)
+                raise
+            if not room.is_whole.is_set():
+                self._read_in_background(room)
+            yield room
+        self._let_go()
+
+    def forget(self) -> None:
+        with self._lock:
+            self._rooms.clear()
+            self._unread.clear()
+
+    def _drop(self, room: SearchedRoom) -> None:
+        with self._lock:
+            if self._rooms.get(room.room_id) is room:
+                del self._rooms[room.room_id]
+
+    def _let_go(self) -> None:
+        with self._lock:
+            total = sum(room.index.count for room in self._rooms.values())
+            while total > settings.NEXUS_SEARCHED_MESSAGES and len(self._rooms) > 1:
+                _, oldest = self._rooms.popitem(last=False)
+                total -= oldest.index.count
+
+    def _read_in_background(self, room: SearchedRoom) -> None:
+        with self._lock:
+            if room not in self._unread:
+                self._unread.append(room)
+            if self._reader is None or not self._reader.is_alive():
+                self._reader = threading.Thread(target=self._read, name="retrieval-reader", daemon=True)
+                self._reader.start()
+
+    def _read(self) -> None:
+        try:
+            while room := self._next_unread():
+                with room.held():
+                    room.read_older()
+        # Outermost loop of a thread: what it did not read, the next prompt of that room asks for again.
+        except Exception:
+            logger.exception("older messages could not be read")
+            with self._lock:
+                self._unread.clear()
+        finally:
+            connection.close()
+
+    def _next_unread(self) -> SearchedRoom | None:
+        with self._lock:
+            self._unread = [
+                room for room in self._unread if not room.is_whole.is_set() and self._rooms.get(room.room_id) is room
+            ]
+            return self._unread[0] if self._unread else None
+
+
+def _words_of(username: str, title: str) -> set[str]:
+    """What people call somebody: his username, and each part of his names that is no initial."""
+    parts = username.replace(".", " ").replace("-", " ").replace("_", " ").split() + title.split()
+    return {username.casefold(), *(part.casefold() for part in parts if len(part) > 2)}
+
+
+searched: Final = SearchedRooms()
+"""This process's rooms."""

@@ -1,0 +1,80 @@
+"""Which of a room's messages bear on a question? Candidates best first, looked up again in the room they must be of."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from composer.asked import Asked
+from composer.memory import recall
+from composer.memory.lines import SPOKEN, Line, Moment, select
+from composer.retrieval import channels, question
+from composer.retrieval.channels import Query
+from composer.retrieval.rooms import SearchedRoom, searched
+
+MAX_LINES: Final = 400
+"""More are never looked up for one prompt."""
+
+CHARS_PER_TOKEN: Final = 3
+"""A low guess: rather a few candidates too many than a budget that is not used."""
+
+UNKNOWN_AFTER: Final = 20
+LEARNED_WEIGHT: Final = 0.9
+"""Of memory's scores, when a real model makes its vectors."""
+
+HASHED_WEIGHT: Final = 0.2
+"""The same for hashed letters: they know little that the words do not."""
+
+
+def search(*, asked: Asked, tokens: int, remembered: Mapping[int, float]) -> list[Line]:
+    """What was said before the question and may bear on it, by falling fit, enough to fill `tokens` twice."""
+    with searched.fresh(room_id=asked.room_id) as room:
+        ids = _best(room, asked=asked, tokens=tokens, remembered=remembered)
+    if not ids:
+        return []
+    before = asked.before
+    found = select(
+        f"m.id = ANY(%s::bigint[]) AND m.room_id = %s AND (m.ts, m.id) < (%s, %s) AND {SPOKEN}",
+        [ids, asked.room_id, before.at, before.id],
+    )
+    lines = {line.id: line for line in found}
+    return [lines[pk] for pk in ids if pk in lines]
+
+
+def _best(room: SearchedRoom, *, asked: Asked, tokens: int, remembered: Mapping[int, float]) -> list[int]:
+    index = room.index
+    # What memory names and this process does not search, as the oldest messages of a huge room: it may enter late.
+    unknown = [pk for pk, place in zip(remembered, index.places_of(list(remembered)), strict=True) if place < 0]
+    if not index.alive_count:
+        return unknown
+    weight = LEARNED_WEIGHT if recall.knows_meanings() else HASHED_WEIGHT
+    query = replace(
+        _query(room, asked), remembered=remembered, memory_weight=weight, before=(asked.before.ts, asked.before.id)
+    )
+    scored = channels.score(index, query)
+    places = np.flatnonzero(scored.is_hit)
+    if len(places) > MAX_LINES:
+        places = places[np.argpartition(-scored.fit[places], MAX_LINES)[:MAX_LINES]]
+    # Of two that fit alike the newer one.
+    places = places[np.lexsort((-index.column("ts")[places], -scored.fit[places]))]
+    prices = index.column("chars")[places] // CHARS_PER_TOKEN + 4
+    enough = int(np.searchsorted(np.cumsum(prices), 2 * tokens)) + 1
+    ids = [int(pk) for pk in index.column("id")[places[:enough]]]
+    return [*ids[:UNKNOWN_AFTER], *unknown, *ids[UNKNOWN_AFTER:]]
+
+
+def _query(room: SearchedRoom, asked: Asked) -> Query:
+    first = int(room.index.column("ts").min())
+    return question.parse(
+        _without_address(asked),
+        at=asked.question.at,
+        names=room.names,
+        first_year=Moment(first, 0).at.year,
+    )
+
+
+def _without_address(asked: Asked) -> str:
+    """Whom the question is put to is not what it is about."""
+    return re.sub(rf"@{re.escape(asked.agent)}\b", " ", asked.text[: 2 * question.MAX_CHARS], flags=re.IGNORECASE)
