@@ -13,6 +13,7 @@ from rocketchat_API.rocketchat import RocketChat
 
 from tests.contract.conftest import PASSWORD, Devchat, Person
 from tests.contract.npm import SCRIPTS, npm_modules
+from tests.contract.python_client import python_with
 
 
 @pytest.fixture
@@ -88,3 +89,60 @@ def test_the_javascript_sdk_logs_in_subscribes_sends_and_receives(
     assert seen["reactions"] == {":eyes:": {"usernames": ["alice"]}}
     assert seen["activity"] == ["bob", ["user-typing"]]
     assert seen["deleted"] is True
+
+
+def round_trip(command: list[str], *, devchat: Devchat, other: Person, room: str, **more: str) -> dict[str, Any]:
+    """Alice through a client, Bob by REST; what the client saw."""
+    environment = {"HOST": devchat.url, "ROOM": room, "OTHER": json.dumps(other.headers)}
+    environment |= {"CLIENT_USER": "alice", "CLIENT_PASSWORD": PASSWORD, "PATH": os.environ["PATH"]}
+    ran = subprocess.run(command, env=environment | more, capture_output=True, text=True, timeout=40, check=False)
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    return dict(json.loads(ran.stdout.strip().splitlines()[-1]))
+
+
+@pytest.mark.timeout(260)
+def test_rocketchats_own_ddp_client_logs_in_sends_hears_edits_and_reacts(
+    devchat: Devchat, alice: Person, bob: Person, room: str
+) -> None:
+    packages = {"@rocket.chat/ddp-client": "1.1.2", "@rocket.chat/emitter": "0.33.0", "ws": "8.18.0"}
+    # One dependency of theirs is published in a form that only their own package manager reads.
+    overrides = {"typia": "9.7.2"}
+    modules = npm_modules("rocketchat-ddp", packages, overrides=overrides, flags=("--legacy-peer-deps",))
+    command = ["node", str(SCRIPTS / "ddp_client_round_trip.cjs")]
+
+    seen = round_trip(command, devchat=devchat, other=bob, room=room, NODE_PATH=str(modules))
+
+    assert (seen["user"], seen["rest"]) == (alice.id, "alice")
+    assert seen["heard"] == ["from the client", "from the client, edited", "from bob", "from bob"]
+    assert seen["reactions"] == {":eyes:": {"usernames": ["alice"]}}
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("is_updated_first", [False, True])
+def test_the_sdk_that_most_bots_use_logs_in_sends_hears_edits_and_reacts(
+    devchat: Devchat, alice: Person, bob: Person, room: str, is_updated_first: bool
+) -> None:
+    # Its own fork of asteroid is hosted where npm does not look; the published one does as well.
+    modules = npm_modules("rocketchat-old-sdk", {"@rocket.chat/sdk": "0.2.9"}, overrides={"asteroid": "0.6.1"})
+    devchat.switch(updated_before_result=is_updated_first)
+    command = ["node", str(SCRIPTS / "old_sdk_round_trip.js")]
+
+    seen = round_trip(command, devchat=devchat, other=bob, room=room, NODE_PATH=str(modules))
+
+    assert seen["user"] == alice.id
+    assert seen["heard"] == ["from the sdk", "from the sdk, edited", "from bob", "from bob"]
+    assert seen["reactions"] == {":eyes:": {"usernames": ["alice"]}}
+    assert seen["meta"] == {"roomParticipant": True, "roomType": "p"}
+
+
+@pytest.mark.timeout(150)
+def test_the_asynchronous_python_client_logs_in_sends_hears_and_reacts(
+    devchat: Devchat, alice: Person, bob: Person, room: str
+) -> None:
+    command = [str(python_with("rocketchat-async==4.3.0")), str(SCRIPTS / "async_round_trip.py")]
+
+    seen = round_trip(command, devchat=devchat, other=bob, room=room)
+
+    assert (seen["user"], seen["rooms"]) == (alice.id, True)
+    assert seen["heard"] == ["from the client", "from bob", "from bob, edited", "from bob, edited"]
+    assert seen["reactions"] == {":eyes:": {"usernames": ["alice"]}}

@@ -32,6 +32,7 @@ VALIDATORS = {
     "groups.invite": "isGroupsInviteProps",
     "im.create": "isDmCreateProps",
     "rooms.join": "isRoomsJoinProps",
+    "rooms.createDiscussion": "isRoomsCreateDiscussionProps",
     "subscriptions.read": "isSubscriptionsReadProps",
 }
 USER = {"email": "a@example.org", "name": "n", "password": "p", "username": "u"}
@@ -171,6 +172,14 @@ CORPUS: dict[str, list[dict[str, Any]]] = {
         {"roomId": "r", "joinCode": "x"},
         {"roomId": "r", "more": 1},
         {},
+    ],
+    "rooms.createDiscussion": [
+        {"prid": "r", "t_name": "n"},
+        {"prid": "r", "t_name": "n", "users": ["u"], "reply": "x", "encrypted": False, "topic": "t"},
+        {"prid": "r", "t_name": "n", "pmid": "m"},
+        {"prid": "r", "t_name": "n", "more": 1},
+        {"prid": "r"},
+        {"t_name": "n"},
     ],
     "subscriptions.read": [
         {"rid": "r"},
