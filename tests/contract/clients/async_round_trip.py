@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import urllib.request
+from typing import Any
 
 from rocketchat_async import RocketChat  # type: ignore[import-not-found]  # it has an environment of its own
 
@@ -26,7 +27,8 @@ def bob(route, **body):
 
 
 async def main():
-    seen, news = {"heard": [], "reactions": None}, asyncio.Event()
+    seen: dict[str, Any] = {"heard": [], "reactions": None}
+    news = asyncio.Event()
 
     def hear(message):
         seen["heard"].append(message["msg"])
