@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.chat import elsewhere, notices, replies
+from gateway.chat import elsewhere, notices, replies, turns
 from gateway.chat.database import DatabaseDownError
 from gateway.chat.desk import AccountBrokenError, Desk
 from gateway.chat.due import DueNotice
@@ -67,20 +67,19 @@ class RoomLane:
         for notice in sorted(self.notices.values(), key=lambda due: due.id):
             if self._closes_reply(notice):
                 continue
-            if self._may_try(notice, now, rests):
+            if self._may_try(notice, now, rests) and self._has_turn(notice, Settle(), now, rests):
                 return notice, Settle()
         for row in sorted(self.replies.values(), key=lambda live: (live.last_at, live.invocation_id)):
             if not self._may_try(row, now, rests):
                 continue
             act = next_act(row, now=now, last_at=self._last_at)
-            if not isinstance(act, Rest):
-                ending = self._ending_of(row) if isinstance(act, Settle) else None
-                if ending is None:
-                    return row, act
-                if self._may_try(ending, now, rests):
-                    return ending, act
-            elif act.until is not None:
-                rests.append(act.until)
+            if isinstance(act, Rest):
+                rests += [] if act.until is None else [act.until]
+                continue
+            ending = self._ending_of(row) if isinstance(act, Settle) else None
+            item = ending or row
+            if self._may_try(item, now, rests) and self._has_turn(item, act, now, rests):
+                return item, act
         return None, Rest(min(rests, default=None))
 
     def _closes_reply(self, notice: DueNotice) -> bool:
@@ -97,6 +96,13 @@ class RoomLane:
             return True
         rests.append(trouble.not_before)
         return False
+
+    def _has_turn(self, item: LiveReply | DueNotice, act: Act, now: float, rests: list[float]) -> bool:
+        """Where the chat limits us nothing is begun that it would refuse: it rests until the limit ends."""
+        wait_s = turns.wait_s(self._desk.chat, item=item, act=act)
+        if wait_s:
+            rests.append(now + wait_s)
+        return not wait_s
 
     async def _guarded(self, item: LiveReply | DueNotice, act: Act) -> None:
         """One thing done. What went wrong with it is remembered, and the others of the room go on."""

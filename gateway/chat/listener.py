@@ -12,6 +12,7 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
+from gateway.chat.pace import Budget
 from gateway.rocketchat.realtime import Conversation, Ended, Event, Ready, WatchRefused
 
 logger = logging.getLogger(__name__)
@@ -29,9 +30,14 @@ MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 MAX_FRAMES: Final = 64
 """Frames read from the socket and not yet handled; beyond it TCP holds the server back."""
 
-WATCH_BURST: Final = 15
-WATCH_EVERY_S: Final = 2.5
-"""The chat allows 40 calls in 40 s per connection and stream name; typing needs its part of them."""
+STREAM_BURST: Final = 16
+STREAM_EVERY_S: Final = 2.0
+"""The chat allows 40 calls in 40 s per connection and stream name, and typing and hearing a room's deletions are both
+calls of `stream-notify-room`: at most 36 of ours fall into any 40 s.
+"""
+
+STREAM_SPARE: Final = 4
+"""Kept for the end of typing, so that nobody is shown at work who is not; as many more for hearing deletions."""
 
 FINAL_WAIT_S: Final = 60.0
 
@@ -70,6 +76,7 @@ class Listener:
         self._to_watch: deque[str] = deque()
         self._watch_wake = asyncio.Event()
         self._sending = asyncio.Lock()
+        self._budget = Budget(burst=STREAM_BURST, every_s=STREAM_EVERY_S, clock=clock)
         self._heard_at = 0.0
 
     @property
@@ -90,9 +97,11 @@ class Listener:
             await asyncio.sleep(pause)
 
     async def typing(self, *, rid: str, thread: str, is_typing: bool) -> None:
-        """Raises ConnectionError while there is no ready connection."""
+        """Raises ConnectionError while there is no ready connection, and where the chat would refuse one more sign."""
         if self._conversation is None or not self._conversation.is_ready:
             raise ConnectionError("not connected")
+        if not self._budget.take(spare=STREAM_SPARE * 2 if is_typing else 0):
+            raise ConnectionError("too many signs")
         self._conversation.typing(rid=rid, is_typing=is_typing, thread=thread)
         await self._flush()
 
@@ -172,17 +181,15 @@ class Listener:
         return None
 
     async def _watch_rooms(self, conversation: Conversation) -> None:
-        budget = float(WATCH_BURST)
         while True:
             await self._watch_wake.wait()
             self._watch_wake.clear()
             while self._to_watch and conversation.is_ready:
+                if not self._budget.take(spare=STREAM_SPARE):
+                    await asyncio.sleep(STREAM_EVERY_S)
+                    continue
                 conversation.watch(rid=self._to_watch.popleft())
                 await self._flush()
-                budget -= 1
-                if budget < 1:
-                    await asyncio.sleep(WATCH_EVERY_S)
-                    budget += 1
 
     async def _flush(self) -> None:
         async with self._sending:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 FIRST_WAIT_S: Final = 0.25
@@ -31,6 +31,27 @@ def backoff(*, first_s: float = FIRST_WAIT_S, cap_s: float = LONGEST_WAIT_S) -> 
     while True:
         yield wait * (1 + random.random() / 4)  # noqa: S311  (jitter, not a secret)
         wait = min(wait * 2, cap_s)
+
+
+class Budget:
+    """So many calls at once, and one more every `every_s`: at most burst + t / every_s in any span t."""
+
+    def __init__(self, *, burst: int, every_s: float, clock: Callable[[], float]) -> None:
+        self._burst = burst
+        self._every_s = every_s
+        self._clock = clock
+        self._left = float(burst)
+        self._at = clock()
+
+    def take(self, *, spare: int = 0) -> bool:
+        """Whether one more may be made; `spare` are left for what matters more."""
+        now = self._clock()
+        self._left = min(float(self._burst), self._left + (now - self._at) / self._every_s)
+        self._at = now
+        if self._left < 1 + spare:
+            return False
+        self._left -= 1
+        return True
 
 
 class Gate:

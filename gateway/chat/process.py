@@ -21,6 +21,7 @@ from gateway.chat.leases import LEASE_S, RENEW_S, Held
 from gateway.chat.listener import waits
 from gateway.chat.rooms import Rooms, guarded
 from gateway.ingest import Ingest, Outcome
+from gateway.rocketchat.limits import Limits
 from gateway.rocketchat.realtime import Event
 from gateway.rocketchat.rest import RestClient, RestError, UnauthorizedError, open_http
 from gateway.secrets import UnreadableSecretError, unseal
@@ -40,6 +41,7 @@ class ChatProcess:
         self._base_url = base_url
         self._clock = clock
         self._http: httpx.AsyncClient = open_http(base_url=base_url)
+        self._limits = Limits(clock=clock)
         self._feed_thread = DatabaseThread(name="feed")
         self._post_thread = DatabaseThread(name="post")
         self._chores_thread = DatabaseThread(name="chores")
@@ -142,7 +144,7 @@ class ChatProcess:
             return
         account = Account(
             held=held,
-            rest=RestClient(http=self._http, user_id=held.rocketchat_id, token=token),
+            rest=RestClient(http=self._http, user_id=held.rocketchat_id, token=token, limits=self._limits),
             token=token,
             socket_url="ws" + self._base_url.removeprefix("http") + "/websocket",
             until=until,

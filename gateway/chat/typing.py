@@ -14,7 +14,7 @@ RENEW_S: Final = 8.0
 
 BURST: Final = 20
 REFILL_S: Final = 1.5
-"""The chat allows 40 such calls in 40 s per connection; beyond this budget a renewal is left out, never a stop."""
+"""A sign more is looked for this often; how many the chat takes, the connection knows and refuses what is beyond it."""
 
 Place = tuple[str, str]
 Tell = Callable[[str, str, bool], Awaitable[None]]

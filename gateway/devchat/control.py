@@ -134,6 +134,7 @@ class _Control:
                 ],
                 "subscriptions": self._workspace.broker.subscription_counts(),
                 "switches": store.switches.document(),
+                "refused_by_limits": self._workspace.windows.refused,
                 "faults": self._workspace.faults.documents(),
             }
         )

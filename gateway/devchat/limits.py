@@ -23,6 +23,7 @@ class Windows:
     def __init__(self, clock: Callable[[], int]) -> None:
         self._now = clock
         self._windows: dict[Hashable, tuple[int, int]] = {}
+        self.refused = 0
 
     def hit(self, key: Hashable, *, limit: int, period_ms: int) -> Allowance:
         now = self._now()
@@ -33,10 +34,12 @@ class Windows:
         if len(self._windows) >= MAX_WINDOWS:
             self._windows = {held: window for held, window in self._windows.items() if window[1] > now}
         self._windows[key] = (count, reset_at)
+        self.refused += count > limit
         return Allowance(count <= limit, limit, max(0, limit - count), reset_at)
 
     def clear(self) -> None:
         self._windows.clear()
+        self.refused = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ class Call:
     upload_field: str = "file"
 
     @property
+    def route(self) -> str:
+        """What the chat's limiter counts by."""
+        return f"{self.method} {self.path.partition('/')[0]}"
+
+    @property
     def url_path(self) -> str:
         return self.path if self.path.startswith("/") else f"/api/v1/{self.path}"
 

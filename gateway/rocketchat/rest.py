@@ -1,6 +1,7 @@
 """The chat's REST API for asyncio: one account's credentials over a client that all accounts share."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,6 +30,7 @@ from gateway.rocketchat.events import (
     subscription,
     time_ms,
 )
+from gateway.rocketchat.limits import Limits
 
 __all__ = [
     "RateLimitedError",
@@ -44,6 +46,9 @@ TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 20
 """Calls above it wait for a connection; the pool is shared by all accounts of the process."""
+
+SHORT_WAIT_S = 2.0
+"""A limit that ends this soon is waited out in place; otherwise the caller is told how long it takes."""
 
 MEMBERS_PAGE = 100
 FIND_PAGES, FIND_COUNT = 10, 100
@@ -88,20 +93,59 @@ def open_http(*, base_url: str) -> httpx.AsyncClient:
 
 
 class RestClient:
-    """The calls of one account. Every method raises RestError in one of its four forms."""
+    """The calls of one account. Every method raises RestError in one of its four forms.
 
-    def __init__(self, *, http: httpx.AsyncClient, user_id: str, token: str) -> None:
+    Where the chat limits the account, a call that it would refuse is not made: it waits for a moment, or raises
+    RateLimitedError at once.
+    """
+
+    def __init__(self, *, http: httpx.AsyncClient, user_id: str, token: str, limits: Limits | None = None) -> None:
         self._http = http
         self._headers = {"X-User-Id": user_id, "X-Auth-Token": token}
+        self._limits = limits or Limits(clock=time.monotonic)
+        self._is_limited: bool | None = None
+
+    def wait_s(self, *, route: str, is_final: bool) -> float:
+        """How long to leave a route (`POST chat.update`) alone for others; 0 for accounts that nothing limits."""
+        return self._limits.look(route, is_final=is_final) if self._counts else 0.0
+
+    @property
+    def _counts(self) -> bool:
+        """Whether calls have to be counted. A new account is what the others have turned out to be."""
+        return self._limits.are_known if self._is_limited is None else self._is_limited
 
     async def call(self, call: Call) -> Document:
+        if self._is_limited is None:
+            async with self._limits.newcomers:
+                response = await self._counted(call)
+        else:
+            response = await self._counted(call)
+        return calls.answer(status=response.status_code, headers=response.headers, content=response.content)
+
+    async def _counted(self, call: Call) -> httpx.Response:
+        if self._counts:
+            await self._turn(call.route)
+        response = await self._request(call)
+        if self._limits.heard(call.route, response.headers):
+            self._is_limited = True
+        elif response.status_code == 200:
+            self._is_limited = False
+        return response
+
+    async def _turn(self, route: str) -> None:
+        while (wait_s := self._limits.take(route)) > 0:
+            if wait_s > SHORT_WAIT_S:
+                raise RateLimitedError(wait_s=wait_s)
+            await asyncio.sleep(wait_s)
+
+    async def _request(self, call: Call) -> httpx.Response:
         files = None
         if call.upload:
             name, content_type, data = call.upload
             files = {call.upload_field: (name, data, content_type)}
         try:
             async with asyncio.timeout(TIMEOUT_S * 2):
-                response = await self._http.request(
+                return await self._http.request(
                     call.method,
                     call.url_path,
                     params=dict(call.params),
@@ -111,7 +155,6 @@ class RestClient:
                 )
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             raise UnreachableError(f"the chat did not answer: {type(error).__name__}") from error
-        return calls.answer(status=response.status_code, headers=response.headers, content=response.content)
 
     # Reading
 

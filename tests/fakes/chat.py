@@ -68,6 +68,7 @@ class FakeChat:
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     closed_rooms: dict[str, str] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)
+    limited: dict[tuple[str, bool], float] = field(default_factory=dict)
     may_edit: bool = True
     may_delete: bool = True
     keeps: Callable[[str], str] = lambda text: text
@@ -92,6 +93,9 @@ class FakeChat:
     def fail(self, error: Exception, *, is_done: bool = False, call: str = "", times: int = 1) -> None:
         for _ in range(times):
             self.faults.append(Fault(error, is_done, lambda name, _text: not call or name == call))
+
+    def wait_s(self, *, route: str, is_final: bool) -> float:
+        return self.limited.get((route, is_final), 0.0)
 
     async def send_message(self, *, rid: str, rc_id: str, text: str, thread: str = "") -> Posted:
         with self._call("send", rc_id, text):
