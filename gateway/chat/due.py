@@ -37,7 +37,8 @@ JOIN LATERAL (
 ORDER BY known.id, c.seq LIMIT %s
 """
 _NOTICES: Final = """
-SELECT n.id, n.chat_id, r.rid, n.room_id, n.thread, n.text, n.kind, n.invocation_id, n.revision, n.posted_revision
+SELECT n.id, n.chat_id, r.rid, n.room_id, n.thread, n.text, n.kind, n.invocation_id, n.revision, n.posted_revision,
+       n.part_count
 FROM notices n JOIN rooms r ON r.id = n.room_id
 WHERE n.agent_id {} AND n.posted_revision < n.revision
 ORDER BY n.id LIMIT %s
@@ -100,6 +101,7 @@ class DueNotice:
     invocation_id: int | None
     revision: int
     posted_revision: int
+    part_count: int
 
 
 Chunks = list[tuple[int, int, str]]

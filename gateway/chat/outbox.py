@@ -130,11 +130,16 @@ def give_up_reply(*, account: Account, invocation_id: int, reason: str) -> None:
         )
 
 
-def record_notice(*, account: Account, notice: DueNotice, failed_reason: str = "") -> None:
+def record_notice(*, account: Account, notice: DueNotice, part_count: int = 1, failed_reason: str = "") -> None:
     with transaction.atomic(durable=True):
         _hold(account)
         rows = Notice.objects.filter(pk=notice.id, posted_revision__lt=notice.revision)
-        rows.update(posted_revision=notice.revision, posted_at=Now(), failed_reason=failed_reason[:300])
+        rows.update(
+            posted_revision=notice.revision,
+            posted_at=Now(),
+            part_count=part_count,
+            failed_reason=failed_reason[:300],
+        )
 
 
 def mark_broken(*, account: Account, reason: str) -> None:

@@ -5,15 +5,13 @@ import logging
 from gateway.chat import filing, outbox
 from gateway.chat.desk import Desk
 from gateway.chat.due import PostedPart
+from gateway.chat.notices import TAKEN_BACK
 from gateway.chat.outbox import SettledPart
 from gateway.chat.plan import CHECKS, Act, Check, Edit, LiveReply, Part, PostFiles, React, Remove, Send, digest
 from gateway.rocketchat.events import ChatMessage
 from gateway.rocketchat.rest import Posted, RefusedError
 
 logger = logging.getLogger(__name__)
-
-TAKEN_BACK = "✂"
-"""What is left of a card that we may not delete, when the run ended before its first word."""
 
 
 async def perform(*, desk: Desk, row: LiveReply, act: Act) -> bool:

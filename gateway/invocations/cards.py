@@ -1,6 +1,5 @@
 """The card of one question: what is asked, how risky it is, who may decide; edited to say who did."""
 
-import re
 from typing import Final
 
 from django.db.models import F
@@ -10,6 +9,7 @@ from gateway.invocations import risk
 from gateway.invocations.transitions import chat_message_id
 from gateway.models import Agent, Approval, Asks, Notice, NoticeKind
 
+BREAK: Final = "\N{ZERO WIDTH SPACE}"
 MINUTES: Final = 10
 MAX_DECIDED_CHARS: Final = 600
 """Of what was decided the card keeps this much; whole it stands in the audit's row."""
@@ -93,6 +93,6 @@ def deciders(agent: Agent) -> str:
 
 
 def fenced(text: str) -> str:
-    """In a code block that the text itself can't end."""
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
-    return f"{fence}\n{text}\n{fence}" if text else ""
+    """In a code block that the text itself can't end: the chat knows fences of three backticks only."""
+    broken = text.replace("```", f"`{BREAK}`{BREAK}`")
+    return f"```\n{broken}\n```" if text else ""

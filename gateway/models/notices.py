@@ -24,7 +24,8 @@ class NoticeKind(models.TextChoices):
 class Notice(models.Model):
     """The poster of `agent`'s bot account (of `nexus` where empty) brings the room to `revision` of `text`.
 
-    An empty text takes the message away again. `chat_id` is ours and fixed, so posting twice posts once.
+    An empty text takes the message away again. `chat_id` is ours and fixed, so posting twice posts once. A text that is
+    too long for one message stands in several.
     """
 
     room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="notices")
@@ -37,6 +38,9 @@ class Notice(models.Model):
     chat_id = models.CharField(max_length=17, unique=True)
     revision = models.PositiveIntegerField(default=1)
     posted_revision = models.PositiveIntegerField(default=0)
+    part_count = models.PositiveSmallIntegerField(
+        default=1, db_default=1, help_text="Chat messages it stands in; the last has `chat_id`."
+    )
     posted_at = models.DateTimeField(null=True, blank=True)
     failed_reason = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(db_default=Now())

@@ -1,6 +1,6 @@
 """From an invocation's chunks to the texts of its chat messages: pure, incremental, without clock or socket."""
 
-from runtime.reply.card import Spent, duration, one_line, preparing, sentence
+from runtime.reply.card import Spent, duration, one_line, preparing, sentence, sentences
 from runtime.reply.cleaning import clean
 from runtime.reply.fold import MAX_PARTS, Ending, Reply
 from runtime.reply.markup import Names, harmless
@@ -19,5 +19,6 @@ __all__ = [
     "one_line",
     "preparing",
     "sentence",
+    "sentences",
     "units",
 ]

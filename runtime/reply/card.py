@@ -10,6 +10,9 @@ from runtime.reply.markup import harmless
 from runtime.reply.splitting import PART_LIMIT, Splitter, closed, fence_after, units
 
 TITLE_LIMIT: Final = 80
+MAX_SENTENCE_PARTS: Final = 20
+"""More than the longest question of a CLI takes; of a longer text the middle is left out."""
+
 HEAD_UNITS: Final = 1_700
 TAIL_CHARS: Final = 1_500
 LEFT_OUT: Final = "_… the middle is left out here, it is too long for one message …_"
@@ -36,6 +39,18 @@ def one_line(text: str, *, limit: int = TITLE_LIMIT) -> str:
     line = " ".join(clean(text[: limit * 8]).split())
     line = line.translate({ord(sign): None for sign in "`*~|"})
     return harmless(line if len(line) <= limit else line[: limit - 1].rstrip() + "…")
+
+
+def sentences(text: str) -> list[str]:
+    """A text of ours as it is posted, all of it, in as many messages as it takes."""
+    safe = harmless(clean(text)).strip()
+    if units(safe) <= PART_LIMIT:
+        return [safe]
+    splitter = Splitter()
+    splitter.feed(safe)
+    last = splitter.last()
+    parts = [*splitter.parts, last] if last else splitter.parts
+    return parts if len(parts) <= MAX_SENTENCE_PARTS else [sentence(text)]
 
 
 def sentence(text: str) -> str:

@@ -367,3 +367,31 @@ async def test_a_backlog_larger_than_one_look_is_said_in_order(desk, chat, row, 
 
     assert [text.split("\n")[0] for text in chat.texts()] == ["00000!", "11111!", "22222!", "33333!"]
     assert not await in_db(Invocation.objects.filter(reply_settled_at=None).exists)()
+
+
+async def test_a_card_longer_than_a_message_shows_all_of_it_and_shrinks_when_it_is_decided(desk, chat, row):
+    command = "\n".join(f"step {number} of the script, word for word" for number in range(400))
+    long = f"May I?\n```\n{command}\n```\nAlice decides."
+    await in_db(invocations.tell)(invocation=row, kind="warning", text=long)
+    await desk.quiet()
+    shown = chat.texts()
+
+    await in_db(invocations.tell)(invocation=row, kind="warning", text="Denied by Alice.")
+    await desk.quiet()
+
+    assert len(shown) > 2
+    assert all(len(text) <= 5_000 for text in shown)
+    assert all(f"step {number} of the script" in "\n".join(shown) for number in range(400))
+    assert shown[-1].endswith("Alice decides.")
+    assert chat.texts() == ["Denied by Alice."]
+
+
+async def test_what_may_not_be_deleted_says_nothing_any_more(desk, chat, row):
+    await in_db(invocations.tell)(invocation=row, kind="queued", text="You are next.")
+    await desk.quiet()
+    chat.may_delete = False
+
+    await in_db(invocations.take_back)(invocation_id=row.pk, kinds=("queued",))
+    await desk.quiet()
+
+    assert chat.texts() == ["✂"]
