@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("gateway", "0005_files_both_ways"),
+        ("gateway", "0006_message_changes"),
     ]
 
     operations = [
