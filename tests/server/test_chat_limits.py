@@ -140,6 +140,7 @@ def make_questions(chat, *, agents, rooms):
             )
             question.refresh_from_db()
             row = open_invocation(message=question, room=room, agent=agent, root_asker=asker)
+            assert row is not None
             rows.append(posting.start(row))
     return rows
 
