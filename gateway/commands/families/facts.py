@@ -4,9 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from django.db.models import Q
-
 from composer.memory import fact_words, facts, forgetting, scopes
+from composer.memory import project as project_memory
 from composer.memory.fact_words import NotUnderstoodError
 from composer.memory.facts import Known, TooManyFactsError
 from gateway import links, pipeline
@@ -157,10 +156,11 @@ def _view(order: Order) -> View:
     room, user = _room(order), order.user
     talk = scopes.of_talk(room_id=room.pk, rid=room.rid, kind=room.kind)
     profile = scopes.of_profile(user=user.rocketchat_id)
-    here = Q(rooms=room) if room.kind != RoomKind.DM else Q(rooms__members__user=user)
-    projects = Project.objects.filter(here).distinct().order_by("slug")[:20]
-    titles = {talk: "this chat" if room.kind == RoomKind.DM else "this room", profile: "you"}
-    titles |= {scopes.of_project(project_id=project.pk): f"project {project.slug}" for project in projects}
+    is_direct = room.kind == RoomKind.DM
+    tagged = (room.project.pk, room.project.slug) if room.project is not None else None
+    projects = project_memory.projects(room_id=room.pk, is_direct=is_direct, tagged=tagged, user_id=user.pk)
+    titles = {talk: "this chat" if is_direct else "this room", profile: "you"}
+    titles |= {scopes.of_project(project_id=pk): f"project {slug}" for pk, slug in projects}
     writable = set(titles) | ({scopes.GLOBAL} if user.role == "admin" else set())
     return View(titles=titles | {scopes.GLOBAL: "everyone"}, writable=frozenset(writable))
 
