@@ -1,16 +1,15 @@
 """When the talk is too long: what stays word for word, and what becomes a summary?
 
-Landmarks stay. A summary covers one unbroken stretch of a room, its messages stay as they are, and whatever edits or
-deletes one of them takes the summary away (a trigger), so that the next prompt that needs it makes it afresh.
+Landmarks stay. A summary is of one unbroken stretch of a room or thread, its messages stay as they are, and whatever
+edits or deletes one of them takes the summary away (a trigger), so that whoever needs it next makes it afresh.
+Made inline here, when a prompt is above its line; in the background, by thread and day, in tiers.py.
 """
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import LiteralString
 
-from django.conf import settings
 from django.db import connection, transaction
 
 from composer import budget
@@ -26,20 +25,12 @@ logger = logging.getLogger(__name__)
 MIN_LINES = 6
 """Fewer are not worth a summary: they are left out instead."""
 
-STRETCH = 150
-STRETCH_TOKENS = 320
-MAX_STRETCHES = 20
-"""What one idle round may summarise of a room; the next goes on."""
-
-IDLE = timedelta(minutes=10)
-COMPACT_EVERY_S = 60.0
-_compacted_at = float("-inf")
-
 MAX_LANDMARKS = 200
 NEWEST_LANDMARKS = 12
 """So many come first whatever is asked; older ones by what they have in common with the question."""
 
 MAX_SUMMARIES = 8
+MAX_DAYS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +41,19 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """A summary as a prompt shows it. It covers messages up to `last`, in (time, id), that were there at the time."""
+    """A summary as a prompt shows it. It is of messages up to `last`, in (time, id), that were there at the time."""
 
     id: int
     text: str
     first: Moment
     last: Moment
     message_count: int
+    tier: str = "span"
 
     def covers(self, line: Line) -> bool:
+        """Whether the summary stands in place of this line. Those of threads and days stand beside theirs."""
+        if self.tier != "span":
+            return False
         # A message that arrived late has a time inside the stretch but an id above it; it is not in the summary.
         return self.first <= line.order <= self.last and line.id <= max(self.first.id, self.last.id)
 
@@ -79,61 +74,102 @@ def landmarks(*, room_id: int, question: str = "") -> list[Pinned]:
     return [pinned[index] for index in order]
 
 
-def summaries(*, room_id: int) -> list[Compacted]:
-    """The room's newest summaries, newest first."""
-    rows = sql.rows(
-        "SELECT s.id, s.text, first.ts, first.id, last.ts, last.id, s.message_count FROM summaries s"
-        " JOIN messages first ON first.id = s.first_message_id JOIN messages last ON last.id = s.last_message_id"
-        " WHERE s.room_id = %s AND s.thread = '' ORDER BY last.ts DESC, last.id DESC LIMIT %s",
-        [room_id, MAX_SUMMARIES],
-    )
+_READ: LiteralString = (
+    "SELECT s.id, s.text, first.ts, first.id, last.ts, last.id, s.message_count, s.tier FROM summaries s"
+    " JOIN messages first ON first.id = s.first_message_id JOIN messages last ON last.id = s.last_message_id"
+    " WHERE s.room_id = %s AND s.tier = %s AND s.thread = %s AND (last.ts, last.id) <= (%s, %s)"
+    " ORDER BY last.ts DESC, last.id DESC LIMIT %s"
+)
+
+
+def summaries(*, room_id: int, thread: str, before: Moment) -> list[Compacted]:
+    """What a prompt may be told: its thread in short, the stretches that stand in place of lines, the last days."""
+    kinds = [("span", "", MAX_SUMMARIES), ("day", "", MAX_DAYS)]
+    if thread:
+        kinds.insert(0, ("thread", thread, 1))
+    rows = [
+        row
+        for tier, of_thread, limit in kinds
+        for row in sql.rows(_READ, [room_id, tier, of_thread, before.at, before.id, limit])
+    ]
     return [
-        Compacted(pk, text, Moment(micros(first_ts), first), Moment(micros(last_ts), last), count)
-        for pk, text, first_ts, first, last_ts, last, count in rows
+        Compacted(pk, text, Moment(micros(first_ts), first), Moment(micros(last_ts), last), count, tier)
+        for pk, text, first_ts, first, last_ts, last, count, tier in rows
     ]
 
 
 def summarize(
-    *, room_id: int, lines: Sequence[Line], room: int, summarizers: Sequence[Summarizer] | None = None
+    *,
+    room_id: int,
+    lines: Sequence[Line],
+    room: int,
+    tier: str = "span",
+    thread: str = "",
+    min_lines: int = MIN_LINES,
+    summarizers: Sequence[Summarizer] | None = None,
 ) -> Compacted | None:
     """Store a summary of this stretch and return it; None when no summariser could make one."""
     lines = in_order(lines)
-    if len(lines) < MIN_LINES:
+    if len(lines) < max(min_lines, 1):
         return None
+    troubles: list[str] = []
     for summarizer in from_settings() if summarizers is None else summarizers:
         try:
-            text = summarizer.summarize(lines, room=room)
+            text = _asked(summarizer, lines, room=room)
         except SummarizerError as error:
             logger.warning(
                 "summariser failed", extra={"room": room_id, "summarizer": summarizer.name, "error": str(error)}
             )
+            troubles.append(f"{summarizer.name}: {error}")
             continue
-        return _store(room_id=room_id, lines=lines, text=text, made_by=summarizer.name)
+        note = "; ".join(troubles)[:300]
+        made = Made(text=budget.clip(text.replace("\x00", ""), room=room), by=summarizer.name, note=note)
+        return _store(room_id=room_id, lines=lines, made=made, tier=tier, thread=thread)
     return None
 
 
-def _store(*, room_id: int, lines: Sequence[Line], text: str, made_by: str) -> Compacted | None:
+def _asked(summarizer: Summarizer, lines: Sequence[Line], *, room: int) -> str:
+    text = summarizer.summarize(lines, room=room).strip()
+    if not text:
+        raise SummarizerError("it returned nothing")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A summary's text, who made it, and why those before him could not."""
+
+    text: str
+    by: str
+    note: str
+
+
+def _store(*, room_id: int, lines: Sequence[Line], made: Made, tier: str, thread: str) -> Compacted | None:
     first, last = lines[0], lines[-1]
-    vector, vector_name = _embedding(text)
+    vector, vector_name = _embedding(made.text)
     with transaction.atomic():
         if not _is_unchanged(lines):
             return None
         row, _ = Summary.objects.get_or_create(
             room_id=room_id,
-            thread="",
-            tier="span",
+            thread=thread,
+            tier=tier,
             first_message_id=first.id,
             last_message_id=last.id,
             defaults={
                 "message_count": len(lines),
-                "text": text,
-                "token_count": budget.count(text),
-                "made_by": made_by[:100],
+                "text": made.text,
+                "token_count": budget.count(made.text),
+                "made_by": made.by[:100],
+                "note": made.note,
                 "embedding": vector,
                 "embedder": vector_name[:100],
             },
         )
-    return Compacted(row.pk, row.text, first.order, last.order, row.message_count)
+        if tier == "thread":
+            # The thread has gone on since the earlier one.
+            Summary.objects.filter(room_id=room_id, tier=tier, thread=thread).exclude(pk=row.pk).delete()
+    return Compacted(row.pk, row.text, first.order, last.order, row.message_count, tier)
 
 
 def _is_unchanged(lines: Sequence[Line]) -> bool:
@@ -155,53 +191,3 @@ def _embedding(text: str) -> tuple[list[float] | None, str]:
     except embedder.EmbedderError as error:
         logger.warning("summary has no vector", extra={"error": str(error)})
         return None, ""
-
-
-def compact_now_and_then(*, clock: Callable[[], float] = time.monotonic) -> int:
-    """`compact_idle`, at most once in `COMPACT_EVERY_S` per process."""
-    global _compacted_at
-    if clock() - _compacted_at < COMPACT_EVERY_S:
-        return 0
-    _compacted_at = clock()
-    return compact_idle()
-
-
-def compact_idle() -> int:
-    """Summarise one room that has been idle and has long talk without a summary. Returns how many were made."""
-    rows = sql.rows(
-        "SELECT r.id FROM rooms r WHERE (SELECT max(m.ts) FROM messages m WHERE m.room_id = r.id) < now() - %s"
-        " AND (SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.room_id = r.id AND m.ts > coalesce("
-        "  (SELECT max(l.ts) FROM summaries s JOIN messages l ON l.id = s.last_message_id"
-        "   WHERE s.room_id = r.id AND s.thread = ''), '-infinity') AND m.deleted_at IS NULL AND m.system_type = ''"
-        "  AND m.text <> '' LIMIT %s) AS w) = %s LIMIT 1",
-        [IDLE, _wanted(), _wanted()],
-    )
-    return compact_room(room_id=rows[0][0]) if rows else 0
-
-
-def compact_room(*, room_id: int) -> int:
-    """Summarise, oldest first, what an idle room's window has passed and no summary covers. Returns how many were made."""
-    made = 0
-    while made < MAX_STRETCHES:
-        stretch = _passed_by(room_id=room_id)
-        if len(stretch) < STRETCH or summarize(room_id=room_id, lines=stretch, room=STRETCH_TOKENS) is None:
-            break
-        made += 1
-    return made
-
-
-def _passed_by(*, room_id: int) -> list[Line]:
-    """The next unsummarised stretch, if the window has left it behind."""
-    last = next(iter(summaries(room_id=room_id)), None)
-    since = last.last if last is not None else Moment(0, 0)
-    wanted = _wanted()
-    lines = select(
-        f"m.room_id = %s AND (m.ts, m.id) > (%s, %s) AND {SPOKEN} ORDER BY m.ts, m.id LIMIT %s",
-        [room_id, since.at, since.id, wanted],
-    )
-    return lines[:STRETCH] if len(lines) == wanted else []
-
-
-def _wanted() -> int:
-    """A stretch and the window that must be left after it."""
-    return STRETCH + settings.NEXUS_WORKING_MEMORY

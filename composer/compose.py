@@ -91,7 +91,7 @@ def draw(*, invocation_id: int) -> Drawn:
         profiles=profiles.read(asked=who, speaker_ids=speaker_ids),
         project=project.read(asked=who, talk_scope=talk_scope),
         landmarks=compaction.landmarks(room_id=who.room_id, question=who.text),
-        summaries=compaction.summaries(room_id=who.room_id),
+        summaries=compaction.summaries(room_id=who.room_id, thread=who.thread, before=who.before),
         tools=tools.allowed(room_id=who.room_id),
         recalled=_recalled(who, pending, total=total),
     )

@@ -48,7 +48,11 @@ class MessageVector(models.Model):
 
 
 class Summary(models.Model):
-    """A stretch of a room's messages, compacted. The messages stay."""
+    """A stretch of a room's messages, compacted. The messages stay.
+
+    Of messages from `first_message` to `last_message`: tier span of all of the room, day of those outside threads, thread
+    of that thread's.
+    """
 
     room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="summaries")
     thread = models.CharField(max_length=64, blank=True)
@@ -59,6 +63,7 @@ class Summary(models.Model):
     text = models.TextField()
     token_count = models.PositiveIntegerField()
     made_by = models.CharField(max_length=100)
+    note = models.CharField(max_length=300, blank=True, help_text="Why summarisers before this one could not.")
     embedding = VectorField(dimensions=VECTOR_DIMENSIONS, null=True, blank=True)
     embedder = models.CharField(max_length=100, blank=True)
     created_at = models.DateTimeField(db_default=Now())

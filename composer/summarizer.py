@@ -10,6 +10,7 @@ import msgspec
 from django.conf import settings
 
 from composer import budget
+from composer.breaker import Breaker
 from composer.memory.lines import Line
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 10.0
 MAX_INPUT_CHARS = 60_000
 
+_breaker = Breaker(name="summariser", rest_s=60.0)
 _SENTENCES = re.compile(r"(?<=[.!?…])\s+|\n+")
 _WORDS = re.compile(r"[^\W_]{3,}")
 _WEIGHTY = re.compile(
@@ -56,7 +58,7 @@ class ExtractiveSummarizer:
             (line, sentence.strip())
             for line in lines
             for sentence in _SENTENCES.split(line.text[:2_000])
-            if len(sentence.strip()) > 3
+            if sentence.strip()
         ]
         frequent = Counter(word for _, sentence in sentences for word in _words(sentence))
         order = sorted(range(len(sentences)), key=lambda index: -_weight(sentences[index][1], frequent))
@@ -67,8 +69,11 @@ class ExtractiveSummarizer:
             if price <= room:
                 room -= price
                 kept.append(index)
+        if not kept and order:
+            # Not one sentence is short enough: the head and the tail of the best one.
+            return budget.clip(_said(*sentences[order[0]]), room=room)
         if not kept:
-            raise SummarizerError("nothing in it can be shortened to that size")
+            raise SummarizerError("there is nothing in it to be told")
         return "\n".join(_said(*sentences[index]) for index in sorted(kept))
 
 
@@ -82,6 +87,18 @@ class HttpSummarizer:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def summarize(self, lines: Sequence[Line], *, room: int) -> str:
+        # A prompt may be waiting: a model that has just failed is not waited for again.
+        if not _breaker.is_closed():
+            raise SummarizerError("it is resting after a failure")
+        try:
+            text = self._asked(lines, room=room)
+        except SummarizerError as error:
+            _breaker.failed(reason=str(error))
+            raise
+        _breaker.succeeded()
+        return text
+
+    def _asked(self, lines: Sequence[Line], *, room: int) -> str:
         import requests
 
         talk = "\n".join(f"{line.name}: {line.text}" for line in lines)[-MAX_INPUT_CHARS:]

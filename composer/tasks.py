@@ -4,8 +4,8 @@ from typing import Any
 
 from celery import shared_task
 
-from composer import compaction
 from composer import compose as composing
+from composer import tiers
 from composer.memory import remember as remembering
 
 
@@ -17,6 +17,6 @@ def compose(*, invocation_id: int, **_: Any) -> int | None:
 
 @shared_task(name="composer.remember", time_limit=60, soft_time_limit=45)
 def remember(**_: Any) -> None:
-    """Memory first; then, now and then, the summary of a room that has gone quiet."""
+    """Memory first; then, now and then, summaries of threads that have ended and days that are over."""
     remembering.remember()
-    compaction.compact_now_and_then()
+    tiers.compact_now_and_then()

@@ -1,7 +1,5 @@
 """What becomes of talk that is too long: summaries made once, landmarks word for word, nothing stale kept?"""
 
-from datetime import timedelta
-
 import pytest
 from django.utils import timezone
 
@@ -172,41 +170,6 @@ def test_a_message_that_arrives_late_is_not_covered_by_an_older_summary(backend,
     found = working.window(room_id=backend.pk, before=_last(said), limit=20)
 
     assert [line.id for line in found if not summary.covers(line)] == [late.pk]
-
-
-def test_an_idle_room_is_summarised_stretch_by_stretch_and_only_once(backend, bob, settings):
-    settings.NEXUS_WORKING_MEMORY = 20
-    said = [
-        Message(rc_id=f"b{n}", room=backend, user=bob, text=f"note {n} about the release", ts=ts, rc_updated_at=ts)
-        for n in range(2 * compaction.STRETCH + 30)
-        for ts in [timezone.now()]
-    ]
-    Message.objects.bulk_create(said)
-
-    counts = [compaction.compact_room(room_id=backend.pk), compaction.compact_room(room_id=backend.pk)]
-
-    assert counts == [2, 0]
-    assert list(Summary.objects.order_by("first_message").values_list("message_count", flat=True)) == [150, 150]
-
-
-def test_only_a_room_that_has_gone_quiet_is_summarised_and_not_all_the_time(backend, bob, settings):
-    settings.NEXUS_WORKING_MEMORY = 20
-    busy = make_room("busy", members=(bob,))
-    for room, ago in ((backend, 3600), (busy, 0)):
-        at = timezone.now() - timedelta(seconds=ago)
-        Message.objects.bulk_create(
-            Message(rc_id=f"{room.rid}{n}", room=room, user=bob, text=f"note {n}", ts=at, rc_updated_at=at)
-            for n in range(compaction.STRETCH + 30)
-        )
-
-    now = 1e9
-    counts = []
-    for passed_s in (0, 1, 100):
-        now += passed_s
-        counts.append(compaction.compact_now_and_then(clock=lambda: now))  # noqa: B023  # called at once
-
-    assert counts == [1, 0, 0]
-    assert set(Summary.objects.values_list("room", flat=True)) == {backend.pk}
 
 
 def test_what_came_from_a_deleted_message_goes_with_it(backend, bob):
