@@ -21,6 +21,7 @@ from gateway.chat.leases import LEASE_S, RENEW_S, Held
 from gateway.chat.listener import waits
 from gateway.chat.rooms import Rooms, guarded
 from gateway.ingest import Ingest, Outcome
+from gateway.rocketchat.clock import ChatClock
 from gateway.rocketchat.limits import Limits
 from gateway.rocketchat.realtime import Event
 from gateway.rocketchat.rest import RestClient, RestError, UnauthorizedError, open_http
@@ -29,23 +30,32 @@ from gateway.secrets import UnreadableSecretError, unseal
 logger = logging.getLogger(__name__)
 
 STOP_GRACE_S: Final = 5.0
+CLOCK_TIMEOUT_S: Final = 2.0
 NUDGE_TIMEOUT_S: Final = 60.0
 
 
 class ChatProcess:
     """`run` ends when `stop` is set, its accounts given back. It owns every task of the process."""
 
-    def __init__(self, *, base_url: str, owner: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        owner: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.owner = owner or leases.new_owner()
         self.accounts: dict[int, Account] = {}
         self._base_url = base_url
         self._clock = clock
         self._http: httpx.AsyncClient = open_http(base_url=base_url)
         self._limits = Limits(clock=clock)
+        self._chat_clock = ChatClock(clock=wall)
         self._feed_thread = DatabaseThread(name="feed")
         self._post_thread = DatabaseThread(name="post")
         self._chores_thread = DatabaseThread(name="chores")
-        self.feed = Feed(database=self._feed_thread, ingest=Ingest())
+        self.feed = Feed(database=self._feed_thread, ingest=Ingest(clock=self._chat_clock.time))
         self.rooms = Rooms(
             accounts=self.accounts,
             feed=self.feed,
@@ -53,6 +63,7 @@ class ChatProcess:
             start=self._start,
             on_broken=self.broken,
             clock=clock,
+            now_ms=self._chat_clock.ms,
         )
         self.fetcher = Fetcher(database=self._chores_thread)
         self.feed.on_outcome = self._stored
@@ -60,6 +71,7 @@ class ChatProcess:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
+        await self._ask_the_time()
         for work, name in (
             (self.feed.run(), "feed"),
             (self.rooms.catch_up.run(), "catch up"),
@@ -84,6 +96,16 @@ class ChatProcess:
         """By agent, who may fetch files."""
         held = self.accounts.values()
         return {one.held.agent_id: one.rest for one in held if one.held.agent_id is not None}
+
+    async def _ask_the_time(self) -> None:
+        """Before anything is judged by its age. A chat that is away tells it with its first answer."""
+        try:
+            async with asyncio.timeout(CLOCK_TIMEOUT_S):
+                answer = await self._http.get("/api/info")
+        except (httpx.HTTPError, TimeoutError, OSError) as error:
+            logger.info("the chat does not tell its time yet", extra={"error": repr(error)[:200]})
+        else:
+            self._chat_clock.heard(answer.headers.get("date"))
 
     async def _vital(self, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
         """Without this part the process is of no use: it ends, and its supervisor starts it anew."""
@@ -144,7 +166,9 @@ class ChatProcess:
             return
         account = Account(
             held=held,
-            rest=RestClient(http=self._http, user_id=held.rocketchat_id, token=token, limits=self._limits),
+            rest=RestClient(
+                http=self._http, user_id=held.rocketchat_id, token=token, limits=self._limits, clock=self._chat_clock
+            ),
             token=token,
             socket_url="ws" + self._base_url.removeprefix("http") + "/websocket",
             until=until,

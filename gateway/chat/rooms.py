@@ -40,6 +40,7 @@ class Rooms:
         start: Callable[[Coroutine[Any, Any, None], str], object],
         on_broken: Callable[[Account, str], None],
         clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._accounts = accounts
         self._feed = feed
@@ -47,6 +48,7 @@ class Rooms:
         self._start = start
         self._on_broken = on_broken
         self._clock = clock
+        self._now_ms = now_ms
         self._scout = Scout(database=database, clock=clock)
         self._members_due: dict[str, None] = {}
         self._unplaced: list[tuple[int, int]] = []
@@ -60,6 +62,7 @@ class Rooms:
             on_unauthorized=self._on_unauthorized,
             on_refused=self._on_refused,
             on_unheard=self._on_unheard,
+            now_ms=now_ms,
         )
 
     # What connections say
@@ -71,7 +74,7 @@ class Rooms:
             case Gone():
                 self._feed.delete(event.rc_id)
             case Ready():
-                account.ready_ms = int(time.time() * 1000)
+                account.ready_ms = self._now_ms()
                 account.watched.clear()
                 account.rooms = {}
                 account.looked_for.clear()

@@ -17,6 +17,7 @@ from gateway.rocketchat.calls import (
     UnauthorizedError,
     UnreachableError,
 )
+from gateway.rocketchat.clock import ChatClock
 from gateway.rocketchat.events import (
     BadDocumentError,
     ChatMember,
@@ -99,9 +100,18 @@ class RestClient:
     RateLimitedError at once.
     """
 
-    def __init__(self, *, http: httpx.AsyncClient, user_id: str, token: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        http: httpx.AsyncClient,
+        user_id: str,
+        token: str,
+        limits: Limits | None = None,
+        clock: ChatClock | None = None,
+    ) -> None:
         self._http = http
         self._headers = {"X-User-Id": user_id, "X-Auth-Token": token}
+        self._chat_clock = clock or ChatClock()
         self._limits = limits or Limits(clock=time.monotonic)
         self._is_limited: bool | None = None
 
@@ -126,6 +136,7 @@ class RestClient:
         if self._counts:
             await self._turn(call.route)
         response = await self._request(call)
+        self._chat_clock.heard(response.headers.get("date"))
         if self._limits.heard(call.route, response.headers):
             self._is_limited = True
         elif response.status_code == 200:

@@ -4,14 +4,10 @@ from email.utils import formatdate
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db.models.functions import Now
 
 from gateway.chat.pace import Budget
-from gateway.invocations import open_invocation
-from gateway.models import Bridge, Invocation, Message, Room, RoomMember, User
 from gateway.rocketchat.limits import SLACK_S, Limits
-from nexus_bridge import events
-from tests.server import posting
+from tests.server import streaming
 from tests.server.chat_world import Chat, chat_process, devchat_process, online, until
 
 ROUTE = "POST chat.update"
@@ -121,34 +117,6 @@ def chat(devchat_url, db):
     return Chat(devchat_url)
 
 
-def make_questions(chat, *, agents, rooms):
-    """One running invocation of each agent in each of its rooms."""
-    bridge = Bridge.objects.create(
-        name="laptop", token_digest="0" * 64, session="s", journal="j", lease_until=Now() + posting._MINUTE
-    )
-    asker = User.objects.create(rocketchat_id="asker", username="asker")
-    rows = []
-    for number in range(agents):
-        slug = f"agent-{number}"
-        agent = chat.agent(slug, bridge=bridge, parallel=rooms)
-        for place in range(rooms):
-            rid = chat.room(f"room-{number}-{place}", slug)
-            room = Room.objects.create(rid=rid, kind="private", name=rid)
-            RoomMember.objects.create(room=room, user=asker)
-            question = Message.objects.create(
-                rc_id=f"q{number:08d}{place:08d}", room=room, user=asker, text="?", ts=Now(), rc_updated_at=Now()
-            )
-            question.refresh_from_db()
-            row = open_invocation(message=question, room=room, agent=agent, root_asker=asker)
-            assert row is not None
-            rows.append(posting.start(row))
-    return rows
-
-
-def settled(rows):
-    return Invocation.objects.filter(pk__in=[row.pk for row in rows], reply_settled_at__isnull=False)
-
-
 def limits_on(chat, **changes):
     return chat.control("switches", {"limits_enabled": True} | changes)
 
@@ -157,29 +125,25 @@ def refused(chat):
     return chat.control("state?messages=0", method="GET")["refused_by_limits"]
 
 
-def finished_texts(chat):
-    return [one for one in chat.control("state", method="GET")["messages"] if "the end" in one["msg"]]
-
-
 @pytest.mark.integration
 @pytest.mark.timeout(120)
 @pytest.mark.django_db(transaction=True)
 async def test_replies_of_several_agents_stream_at_once_and_no_call_is_refused(chat):
-    rows = await sync_to_async(make_questions)(chat, agents=AGENTS, rooms=ROOMS)
+    rows = await sync_to_async(streaming.make_running)(chat, agents=AGENTS, rooms=ROOMS)
     limits_on(chat)
 
     async with chat_process(chat.url) as process:
         await online(process, AGENTS)
         for word in range(WORDS):
-            await sync_to_async(say)(rows, f"word {word} ")
+            await sync_to_async(streaming.say)(rows, f"word {word} ")
             for account in process.accounts.values():
                 if account.poster is not None:
                     account.poster.nudge()
-        await sync_to_async(finish)(rows)
-        await until(lambda: settled(rows).count() == len(rows), what="all replies settled")
+        await sync_to_async(streaming.finish)(rows)
+        await until(lambda: streaming.settled(rows).count() == len(rows), what="all replies settled")
 
     assert refused(chat) == 0
-    assert len(finished_texts(chat)) == len(rows)
+    assert len(streaming.shown(chat, "the end")) == len(rows)
 
 
 @pytest.mark.integration
@@ -187,29 +151,18 @@ async def test_replies_of_several_agents_stream_at_once_and_no_call_is_refused(c
 @pytest.mark.django_db(transaction=True)
 async def test_without_the_bypass_finals_come_first_within_the_limits_and_none_is_refused(chat):
     """A window of two seconds instead of a minute, and more ends at once than fit into one."""
-    rows = await sync_to_async(make_questions)(chat, agents=AGENTS, rooms=4)
+    rows = await sync_to_async(streaming.make_running)(chat, agents=AGENTS, rooms=4)
     ending, running = rows[:12], rows[12:]
     chat.admin.login.allow(grants={"api-bypass-rate-limit": ("admin",)})
     limits_on(chat, rest_limit_calls=10, rest_limit_ms=2_000)
 
     async with chat_process(chat.url) as process:
         await online(process, AGENTS)
-        await sync_to_async(say)(rows, "word ")
-        await sync_to_async(finish)(ending)
-        await until(lambda: settled(ending).count() == len(ending), what="the ended replies settled")
-        await sync_to_async(finish)(running)
-        await until(lambda: settled(rows).count() == len(rows), what="all replies settled")
+        await sync_to_async(streaming.say)(rows, "word ")
+        await sync_to_async(streaming.finish)(ending)
+        await until(lambda: streaming.settled(ending).count() == len(ending), what="the ended replies settled")
+        await sync_to_async(streaming.finish)(running)
+        await until(lambda: streaming.settled(rows).count() == len(rows), what="all replies settled")
 
     assert refused(chat) == 0
-    assert len(finished_texts(chat)) == len(rows)
-
-
-def say(rows, text):
-    for row in rows:
-        posting.output(row, text)
-
-
-def finish(rows):
-    for row in rows:
-        posting.output(row, "the end", events.Done(status="ok"))
-        posting.end(row)
+    assert len(streaming.shown(chat, "the end")) == len(rows)

@@ -195,3 +195,35 @@ def test_an_encrypted_room_is_refused_and_what_is_said_there_stays_unread(room):
     assert set(Invocation.objects.values_list("state", "reason")) == {("failed", "encrypted")}
     assert Invocation.objects.count() == Notice.objects.count() == 2
     assert Message.objects.filter(text="").count() == 2
+
+
+def test_a_name_that_only_looks_like_an_agents_asks_nobody(room):
+    _store(said("@сlaude-alice with a Cyrillic letter"))
+
+    assert not Invocation.objects.exists()
+
+
+def test_an_agent_that_names_itself_asks_nobody(room):
+    _store(said("@claude-alice is my name", by="claude-alice", mentions=("claude-alice",)))
+
+    assert not Invocation.objects.exists()
+    assert Message.objects.get().agent is not None
+
+
+def test_a_mention_in_code_or_in_a_quote_is_talk_about_somebody(room):
+    _store(said("`@claude-alice`", mentions=("claude-alice",)), said("> @claude-alice", mentions=("claude-alice",)))
+
+    assert not Invocation.objects.exists()
+
+
+def test_a_file_without_words_is_stored_and_asks_nobody_in_a_room(room):
+    _store(said("", files=[{"_id": "f1", "name": "plan.pdf", "type": "application/pdf", "size": 12}]))
+
+    assert [one["name"] for one in Message.objects.get().attachments] == ["plan.pdf"]
+    assert not Invocation.objects.exists()
+
+
+def test_a_reply_in_a_thread_whose_root_is_gone_is_asked_by_its_mention(room):
+    _store(said("@claude-alice and now?", mentions=("claude-alice",), tmid="rootthatisgone001"))
+
+    assert Invocation.objects.get().thread == "rootthatisgone001"
