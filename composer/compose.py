@@ -2,7 +2,9 @@
 
 import logging
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 from django.conf import settings
@@ -33,26 +35,45 @@ class ComposeError(RuntimeError):
     """No prompt can be made for this row, now or later; the text is a sentence for the room."""
 
 
-def compose(*, invocation_id: int, use_room_lock: bool = True) -> int | None:
-    """Claim the agent's next row and compose it. Returns its id, or None when there was nothing to do.
+class Turn:
+    """One worker's turn at a room: `compose`, and when the chain has gone on, `let_go`.
 
     The holder of the room lock, after letting go, starts the chain of the room's next claimable row: whoever found the
-    lock taken has gone away. The sweep passes `use_room_lock=False`.
+    lock taken has gone away.
     """
-    if not use_room_lock:
-        return _claim_and_compose(invocation_id=invocation_id)
-    room_id = _room_of(invocation_id)
-    if room_id is None:
-        return None
-    with room_lock(room_id=room_id) as is_held:
-        if not is_held:
+
+    def __init__(self, *, invocation_id: int) -> None:
+        self._invocation_id = invocation_id
+        self._room_id: int | None = None
+        self._composed_id: int | None = None
+        self._lock = ExitStack()
+
+    def compose(self) -> int | None:
+        """Claim the agent's next row and compose it. Returns its id, or None when there was nothing to do."""
+        room_id = _room_of(self._invocation_id)
+        if room_id is None or not self._lock.enter_context(room_lock(room_id=room_id)):
             return None
-        composed_id = _claim_and_compose(invocation_id=invocation_id)
-    follower = invocations.next_in_room(room_id=room_id)
-    # A row that this worker has just failed to claim is left to whoever stands in its way, and to the sweep.
-    if follower is not None and (composed_id is not None or follower != invocation_id):
-        pipeline.start(invocation_ids=[follower])
-    return composed_id
+        self._room_id = room_id
+        self._composed_id = claim_and_compose(invocation_id=self._invocation_id)
+        return self._composed_id
+
+    def let_go(self) -> None:
+        self._lock.close()
+        if self._room_id is None:
+            return
+        follower = invocations.next_in_room(room_id=self._room_id)
+        # A row that this worker has just failed to claim is left to whoever stands in its way, and to the sweep.
+        if follower is not None and (self._composed_id is not None or follower != self._invocation_id):
+            pipeline.start(invocation_ids=[follower])
+
+
+def compose(*, invocation_id: int) -> int | None:
+    """A whole turn, for who has no chain to go on with."""
+    turn = Turn(invocation_id=invocation_id)
+    try:
+        return turn.compose()
+    finally:
+        turn.let_go()
 
 
 def _room_of(invocation_id: int) -> int | None:
@@ -60,7 +81,8 @@ def _room_of(invocation_id: int) -> int | None:
     return rows[0][0] if rows else None
 
 
-def _claim_and_compose(*, invocation_id: int) -> int | None:
+def claim_and_compose(*, invocation_id: int) -> int | None:
+    """Without the room lock, which only saves work: the sweep goes past it."""
     claim = invocations.claim_next(invocation_id=invocation_id)
     if claim is None:
         return None
@@ -103,23 +125,11 @@ def draw(*, invocation_id: int) -> Drawn:
 
 def hand_over(*, claim: Claim, drawn: Drawn) -> bool:
     """Store the prompt and move the row, both or neither. False: somebody else owns the row now."""
-    with transaction.atomic(durable=True):
-        if not invocations.composed(invocation_id=claim.invocation_id, fence=claim.fence):
-            logger.info("composed for nothing", extra={"invocation": claim.invocation_id, "fence": claim.fence})
-            return False
-        _store(claim=claim, drawn=drawn)
-    return True
-
-
-def _store(*, claim: Claim, drawn: Drawn) -> None:
-    """A row that waited is composed afresh; the older prompt was never given to anybody."""
-    sql.execute(
-        "INSERT INTO prompts (invocation_id, fence, text, sections, left_out, token_count, budget)"
-        " VALUES (%s, %s, %s, %s::jsonb, %s::jsonb, %s, %s) ON CONFLICT (invocation_id) DO UPDATE SET"
-        " fence = excluded.fence, text = excluded.text, sections = excluded.sections, left_out = excluded.left_out,"
-        " token_count = excluded.token_count, budget = excluded.budget, created_at = now()",
-        [
-            claim.invocation_id,
+    is_ours = invocations.composed(
+        invocation_id=claim.invocation_id,
+        fence=claim.fence,
+        store=_STORE,
+        values=[
             claim.fence,
             drawn.rendered.text,
             msgspec.json.encode(drawn.rendered.sections).decode(),
@@ -128,6 +138,18 @@ def _store(*, claim: Claim, drawn: Drawn) -> None:
             drawn.budget,
         ],
     )
+    if not is_ours:
+        logger.info("composed for nothing", extra={"invocation": claim.invocation_id, "fence": claim.fence})
+    return is_ours
+
+
+# A row that waited is composed afresh; the older prompt was never given to anybody.
+_STORE: Final = (
+    "INSERT INTO prompts (invocation_id, fence, text, sections, left_out, token_count, budget)"
+    " SELECT id, %s, %s, %s::jsonb, %s::jsonb, %s, %s FROM moved ON CONFLICT (invocation_id) DO UPDATE SET"
+    " fence = excluded.fence, text = excluded.text, sections = excluded.sections, left_out = excluded.left_out,"
+    " token_count = excluded.token_count, budget = excluded.budget, created_at = now()"
+)
 
 
 def _talk(who: Asked) -> list[Line]:

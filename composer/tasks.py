@@ -2,17 +2,29 @@
 
 from typing import Any
 
-from celery import shared_task
+from celery import Task, shared_task
 
 from composer import compose as composing
 from composer import tiers
 from composer.memory import remember as remembering
 
 
-@shared_task(name="composer.compose", time_limit=60, soft_time_limit=45)
-def compose(*, invocation_id: int, **_: Any) -> int | None:
+class _Compose(Task[..., int | None]):
+    """Lets the room go only when `run` is on its way, which nothing in the room needs to wait for."""
+
+    def after_return(self, *_: Any) -> None:
+        if (turn := getattr(self.request, "turn", None)) is not None:
+            turn.let_go()
+
+
+@shared_task(  # type: ignore[arg-type]  # its types know no bound task
+    name="composer.compose", base=_Compose, bind=True, time_limit=60, soft_time_limit=45
+)
+def compose(self: _Compose, *, invocation_id: int, **_: Any) -> int | None:
     """The id that was claimed and composed, for `run`; None ends the chain there."""
-    return composing.compose(invocation_id=invocation_id)
+    turn = composing.Turn(invocation_id=invocation_id)
+    self.request.turn = turn  # type: ignore[attr-defined]  # a context takes any name
+    return turn.compose()
 
 
 @shared_task(name="composer.remember", time_limit=60, soft_time_limit=45)

@@ -4,6 +4,7 @@ The ORM builds a statement for about half a millisecond, and Postgres plans it a
 constant texts, prepared once per connection. What is rare uses the ORM.
 """
 
+import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString
@@ -23,6 +24,25 @@ def execute(statement: LiteralString, parameters: Sequence[Any]) -> int:
     """Run a prepared statement that returns nothing; how many rows it touched."""
     with _cursor() as cursor:
         return cursor.execute(statement, parameters, prepare=True).rowcount
+
+
+def batch(statements: Sequence[tuple[LiteralString, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+    """The rows of several prepared statements in one round trip; each sees what those before it did."""
+    with _cursor() as first, first.connection.pipeline():
+        cursors = [psycopg.Cursor(first.connection) for _ in statements]
+        for cursor, (statement, parameters) in zip(cursors, statements, strict=True):
+            cursor.execute(statement, parameters, prepare=True)
+        return [cursor.fetchall() for cursor in cursors]
+
+
+def drop_if_dead() -> None:
+    """Close this thread's connection if its server has gone. Costs no round trip: a healthy idle socket has nothing to read."""
+    raw = connection.connection
+    if raw is None:
+        return
+    if connection.errors_occurred or raw.closed or select.select([raw.fileno()], [], [], 0)[0]:
+        # Django asks the server, and connects anew with the next statement if there is no answer.
+        connection.close_if_unusable_or_obsolete()
 
 
 @contextmanager

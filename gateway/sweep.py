@@ -15,7 +15,7 @@ from django.db import connection, connections
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Now
 
-from composer.compose import compose
+from composer.compose import claim_and_compose
 from composer.memory.remember import remember
 from gateway import audit, retention
 from gateway.invocations import next_claimable, offer, places, timers
@@ -74,7 +74,7 @@ def waiting_work() -> bool:
 def do_waiting_work() -> None:
     """Compose, dispatch and remember what waited, here and now."""
     for invocation_id in _queued():
-        claimed = compose(invocation_id=invocation_id, use_room_lock=False)
+        claimed = claim_and_compose(invocation_id=invocation_id)
         if claimed is not None:
             offer(invocation_id=claimed)
     for invocation_id in _composed():

@@ -6,7 +6,6 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import task_prerun, worker_init
-from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus_project.settings")
 
@@ -27,5 +26,7 @@ def _share_with_children(**_: Any) -> None:
 
 @task_prerun.connect
 def _drop_dead_connections(**_: Any) -> None:
-    """As Django does before each request: a connection that died with its server is not tried again."""
-    close_old_connections()
+    """As Django does before each request, without its `SELECT 1`: a connection that died with its server is not tried."""
+    from gateway import sql
+
+    sql.drop_if_dead()

@@ -10,7 +10,7 @@ from typing import Final
 
 from django.db import connection, transaction
 
-from gateway import audit
+from gateway import audit, sql
 from gateway.invocations import approvals, transitions
 from gateway.models import FINAL, State
 from nexus_bridge import events
@@ -104,9 +104,7 @@ def since(*, invocation_id: int, seq: int = 0) -> list[Chunk]:
 
 
 def _lock(ids: Iterable[int]) -> dict[int, _Run]:
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [list(ids)])
-        return {row[0]: _Run(*row) for row in cursor.fetchall()}
+    return {row[0]: _Run(*row) for row in sql.rows(_LOCK, [list(ids)])}
 
 
 @dataclass(slots=True)
@@ -140,13 +138,12 @@ class _Batch:
         moved = [run for run in self.runs.values() if run.has_moved]
         if not moved:
             return
-        with connection.cursor() as cursor:
-            if self._lines:
-                with cursor.copy(_COPY) as copy:
-                    copy.write("".join(self._lines))
-                self._lines.clear()
-            texts = [run.has_text for run in moved]
-            cursor.execute(_ADVANCE, [[run.id for run in moved], [run.last_seq for run in moved], texts])
+        if self._lines:
+            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+                copy.write("".join(self._lines))
+            self._lines.clear()
+        texts = [run.has_text for run in moved]
+        sql.execute(_ADVANCE, [[run.id for run in moved], [run.last_seq for run in moved], texts])
         for run in moved:
             run.has_moved = run.has_text = False
 
@@ -267,6 +264,4 @@ def _already_over(run: _Run, frame: FromRun) -> Frame:
 
 
 def _digest(invocation_id: int) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(_DIGEST, [invocation_id])
-        return str(cursor.fetchone()[0])
+    return str(sql.rows(_DIGEST, [invocation_id])[0][0])

@@ -6,10 +6,9 @@ Plain SQL, because a look comes with every burst of output and the ORM would cos
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from django.db import connection
-
+from gateway import sql
 from gateway.chat import handover
 from gateway.models import FINAL, LIVE, State
 from runtime.reply import Names, Spent
@@ -40,9 +39,12 @@ _NOTICES: Final = """
 SELECT n.id, n.chat_id, r.rid, n.room_id, n.thread, n.text, n.kind, n.invocation_id, n.revision, n.posted_revision,
        n.part_count
 FROM notices n JOIN rooms r ON r.id = n.room_id
-WHERE n.agent_id {} AND n.posted_revision < n.revision
+WHERE n.agent_id = %s AND n.posted_revision < n.revision
 ORDER BY n.id LIMIT %s
 """
+_OWN_NOTICES: Final = _NOTICES.replace("n.agent_id = %s", "n.agent_id IS NULL")
+"""What `nexus` itself has to say."""
+
 _PARTS: Final = """
 SELECT p.invocation_id, p.part, p.chat_id, p.text_sha256, p.revision, p.is_gone OR m.deleted_at IS NOT NULL
 FROM reply_parts p LEFT JOIN messages m ON m.rc_id = p.chat_id
@@ -140,12 +142,12 @@ def look(*, agent_id: int | None, seen: Mapping[int, int]) -> Look:
 
 def glance(*, seen: Mapping[int, int]) -> Chunks:
     """New output of these invocations and nothing else: the short way from a chunk to the room."""
-    return _all(_CHUNKS, [list(seen), list(seen.values()), LOOK_CHUNKS, LOOK_CHUNKS]) if seen else []
+    return sql.rows(_CHUNKS, [list(seen), list(seen.values()), LOOK_CHUNKS, LOOK_CHUNKS]) if seen else []
 
 
 def _rows(agent_id: int) -> list[Row]:
     rows = []
-    for row in _all(_ROWS, [agent_id, SHOWN, LOOK_ROWS]):
+    for row in sql.rows(_ROWS, [agent_id, SHOWN, LOOK_ROWS]):
         pk, state, room_id, rid, is_quiet, has_eyes, question, thread, hop, running_at, ended_at, *more = row
         tokens_in, tokens_out, cost, last_seq, is_sent_anew = more
         seconds = (ended_at - running_at).total_seconds() if ended_at and running_at else 0.0
@@ -159,19 +161,13 @@ def _openings(rows: list[Row], *, agent_id: int) -> dict[int, Opening]:
     if not rows:
         return {}
     posted: dict[int, list[PostedPart]] = {row.id: [] for row in rows}
-    for invocation_id, *part in _all(_PARTS, [list(posted)]):
+    for invocation_id, *part in sql.rows(_PARTS, [list(posted)]):
         posted[invocation_id].append(PostedPart(*part))
     names = {hop: handover.names(agent_id=agent_id, hop=hop) for hop in {row.hop for row in rows}}
     return {row.id: Opening(names=names[row.hop], parts=tuple(posted[row.id])) for row in rows}
 
 
 def _notices(agent_id: int | None) -> list[DueNotice]:
-    whose = "IS NULL" if agent_id is None else "= %s"
-    params = [LOOK_ROWS] if agent_id is None else [agent_id, LOOK_ROWS]
-    return [DueNotice(*row) for row in _all(_NOTICES.format(whose), params)]
-
-
-def _all(statement: str, params: list[Any]) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params)
-        return list(cursor.fetchall())
+    if agent_id is None:
+        return [DueNotice(*row) for row in sql.rows(_OWN_NOTICES, [LOOK_ROWS])]
+    return [DueNotice(*row) for row in sql.rows(_NOTICES, [agent_id, LOOK_ROWS])]

@@ -44,6 +44,7 @@ class Feed:
         self._live: OrderedDict[tuple[str, int], ChatMessage] = OrderedDict()
         self._others: deque[_Waiting] = deque()
         self._stored: OrderedDict[str, int] = OrderedDict()
+        self._storing: dict[str, int] = {}
         self._wake = asyncio.Event()
         self.counts: Counter[str] = Counter()
         self._idle = asyncio.Event()
@@ -51,7 +52,8 @@ class Feed:
 
     def offer(self, message: ChatMessage) -> bool:
         """A live version. False: it was dropped because too many wait; its room needs a catch-up."""
-        if self.is_stored(message):
+        # Each account of a room hears it, and the first one's copy may be on its way into the database.
+        if self.is_stored(message) or self._storing.get(message.rc_id) == message.updated:
             self.counts["known"] += 1
             return True
         if len(self._live) >= WAITING_MESSAGES:
@@ -125,7 +127,9 @@ class Feed:
             deleted=[rc_id for waiting in others for rc_id in waiting.batch.deleted],
             bad=[item for waiting in others for item in waiting.batch.bad],
         )
+        self._storing = {message.rc_id: message.updated for message in live}
         outcome = await self._until_stored(batch)
+        self._storing = {}
         self._note(batch.messages, unknown=outcome.unknown)
         for waiting in others:
             if waiting.done is not None and not waiting.done.done():

@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Final
 
 from django.conf import settings
-from django.db import connection
 from django.db.models.functions import Now
 
+from gateway import sql
 from gateway.invocations import open_invocation, tell
 from gateway.invocations.sentences import SENTENCES
 from gateway.models import Agent, Invocation, Message, NoticeKind, RoomMember
@@ -25,9 +25,7 @@ FROM bot_accounts b LEFT JOIN agents a ON a.id = b.agent_id
 
 def names(*, agent_id: int, hop: int) -> Names:
     """Whose mention hands over from this agent, and whose is broken. At the hop limit nobody's hands over."""
-    with connection.cursor() as cursor:
-        cursor.execute(_NAMES, [agent_id, agent_id])
-        known: dict[str, bool] = dict(cursor.fetchall())
+    known: dict[str, bool] = dict(sql.rows(_NAMES, [agent_id, agent_id]))
     handover = frozenset(name for name, is_accepting in known.items() if is_accepting)
     is_last = hop >= settings.NEXUS_MAX_HOPS
     return Names(harmless=frozenset(known) - (frozenset() if is_last else handover), handover=handover)

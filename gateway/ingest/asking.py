@@ -87,8 +87,7 @@ def may_matter(message: ChatMessage, *, room_kind: str, bots: Bots) -> bool:
 def open_asked(found: Sequence[Asked], *, now: datetime) -> Opening:
     """One row per asked agent, in the order of the messages; those not known to be in the room are `unplaced`."""
     opening = Opening(0, [])
-    agents = _agents({(asked.question.room_id, asked.agent_id) for asked in found})
-    programs = _make_members({(asked.question.room_id, asked.question.user_id) for asked in found})
+    agents, programs = _standing(found)
     for asked in sorted(found, key=lambda asked: (asked.question.said.ts, asked.question.pk)):
         one = asked.question
         if (one.room_id, asked.agent_id) not in agents or one.user_id in programs:
@@ -164,28 +163,27 @@ def _thread_owners(roots: Iterable[str]) -> dict[tuple[int, str], int]:
     return owners | {key: next(iter(agents)) for key, agents in asked.items() if len(agents) == 1 and key in taken}
 
 
-def _agents(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], tuple[Agent, datetime | None, bool]]:
-    """By (room, agent): what rights ask of an agent, since when it is in the room, whether that is encrypted."""
-    wanted = sorted(pairs)
-    rows = sql.rows(_AGENTS, [[room_id for room_id, _ in wanted], [agent_id for _, agent_id in wanted]])
+def _standing(found: Sequence[Asked]) -> tuple[dict[tuple[int, int], tuple[Agent, datetime | None, bool]], set[int]]:
+    """By (room, agent): what rights ask of an agent, since when it is in the room, whether that is encrypted. And the
+    senders that are no people but other programs, which may be in a room but ask nobody.
+
+    Who has just written in a room is made a member, even if the list of its members was read before he came.
+    """
+    asked = sorted({(one.question.room_id, one.agent_id) for one in found})
+    writers = sorted({(one.question.room_id, one.question.user_id) for one in found})
+    agents, programs = sql.batch([(_AGENTS, _columns(asked)), (_MEMBERS, _columns(writers))])
     return {
         (room_id, pk): (
             Agent(pk=pk, slug=slug, owner_id=owner_id, who_may_ask=who_may_ask, is_enabled=is_enabled),
             joined_at,
             is_encrypted,
         )
-        for room_id, pk, slug, owner_id, who_may_ask, is_enabled, joined_at, is_encrypted in rows
-    }
+        for room_id, pk, slug, owner_id, who_may_ask, is_enabled, joined_at, is_encrypted in agents
+    }, {int(pk) for (pk,) in programs}
 
 
-def _make_members(pairs: Iterable[tuple[int, int]]) -> set[int]:
-    """Who has just written in a room is in it, even if the list of its members was read before he came.
-
-    Returns those that are no people but other programs, which may be in a room but ask nobody.
-    """
-    wanted = sorted(pairs)
-    rows = sql.rows(_MEMBERS, [[room_id for room_id, _ in wanted], [user_id for _, user_id in wanted]])
-    return {int(pk) for (pk,) in rows}
+def _columns(pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    return [[first for first, _ in pairs], [second for _, second in pairs]]
 
 
 def absent_chat_id(*, message_id: int, agent_id: int) -> str:

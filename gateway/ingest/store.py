@@ -106,11 +106,12 @@ class Ingest:
         for document, reason in batch.bad:
             _set_aside(document, reason=reason)
         outcome.set_aside = len(batch.bad)
-        self._append(found, stored=stored, known=known, people=people, bots=bots)
         gone = self._bury(batch.deleted, found=found, stored=stored)
         # A message that came late, together with its deletion, asks nobody.
         there = {rc_id: row for rc_id, row in stored.items() if row.pk not in gone}
         self._act(found, stored=there, known=known, people=people, bots=bots, outcome=outcome)
+        tombs = {one.newest.rc_id: stored[one.newest.rc_id] for one in found if _is_buried(one, stored)}
+        self._append(found, stored=there | tombs, known=known, people=people, bots=bots)
         if outcome.stored or batch.deleted:
             self._nudge_memory()
         return outcome
@@ -164,7 +165,7 @@ class Ingest:
         people: dict[str, int],
         bots: Bots,
     ) -> None:
-        """After commit: working memory gets the lines. Registered before any chain starts, so that they are there first."""
+        """After commit, and after the chains have started: the lines are in working memory before a composer asks for them."""
         lines: dict[int, list[Line]] = {}
         for one in found:
             said = one.newest
@@ -191,9 +192,7 @@ class Ingest:
         """Deletions: the text goes, and the open questions they asked are stopped. The rows that are gone now."""
         buried = rows.bury(rc_ids)
         gone = {pk for pk, *_ in buried}
-        gone |= {
-            stored[one.newest.rc_id].pk for one in found if one.newest.is_tombstone and one.newest.rc_id in stored
-        }
+        gone |= {stored[one.newest.rc_id].pk for one in found if _is_buried(one, stored)}
         if not gone:
             return gone
         lines: dict[int, list[Line]] = {}
@@ -271,6 +270,10 @@ def _is_reply(question: Question, *, bots: Bots) -> bool:
         text=said.text,
         at=moment(said.ts),
     )
+
+
+def _is_buried(one: Versions, stored: dict[str, Stored]) -> bool:
+    return one.newest.is_tombstone and one.newest.rc_id in stored
 
 
 def _is_new(stored: dict[str, Stored], said: ChatMessage) -> bool:

@@ -113,16 +113,12 @@ def claim_next(*, invocation_id: int) -> Claim | None:
 
 
 def _claim(*, invocation_id: int) -> Claim | None:
-    agents = sql.rows(_LOCK_AGENT, [invocation_id])
-    if not agents:
-        return None
-    agent = _Agent(*agents[0])
     for _ in range(MAX_REFUSALS):
-        # A statement of its own: what it sees is from after the lock.
-        rows = sql.rows(_NEXT_ROW, [agent.pk])
-        if not rows:
+        # Two statements: what the second sees is from after the lock.
+        agents, rows = sql.batch([(_LOCK_AGENT, [invocation_id]), (_NEXT_ROW, [invocation_id])])
+        if not agents or not rows:
             return None
-        row = _Next(*rows[0])
+        agent, row = _Agent(*agents[0]), _Next(*rows[0])
         lane = next((lane for lane in range(agent.parallel) if lane not in row.lanes), None)
         if lane is None:
             return None
@@ -213,7 +209,7 @@ _NEXT_ROW: Final = (
     " EXISTS (SELECT 1 FROM notices t WHERE t.invocation_id = i.id AND t.kind = 'queued' AND t.text <> '')"
     " FROM invocations i JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
     " JOIN messages q ON q.id = i.message_id LEFT JOIN agents w ON w.id = i.asker_agent_id"
-    " WHERE i.agent_id = %s AND i.state = 'queued'"
+    " WHERE i.agent_id = (SELECT agent_id FROM invocations WHERE id = %s) AND i.state = 'queued'"
     " AND (i.files_until IS NULL OR i.files_until < statement_timestamp())"
     " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
     "  AND l.state IN ('composing', 'composed', 'offered', 'running'))"

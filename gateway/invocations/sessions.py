@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import msgspec
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Least, Now
 
-from gateway import audit, nudges
+from gateway import audit, nudges, sql
 from gateway.invocations import transitions
 from gateway.invocations.table import AT_BRIDGE, State
 from gateway.models import Agent, Bridge, Invocation
@@ -134,10 +134,8 @@ def renew(*, held: Sequence[Held]) -> dict[int, Lost]:
         [one.token_digest for one in held],
         [_as_json(one.load) for one in held],
     ]
-    with connection.cursor() as cursor:
-        # Half-spent leases only: an idle bridge costs a write every second or third round.
-        cursor.execute(_RENEW, [*columns, lease_s, lease_s * 0.6])
-        rows = cursor.fetchall()
+    # Half-spent leases only: an idle bridge costs a write every second or third round.
+    rows = sql.rows(_RENEW, [*columns, lease_s, lease_s * 0.6])
     return {
         bridge_id: Lost.REPLACED if is_valid else Lost.REVOKED
         for bridge_id, is_ours, is_valid in rows

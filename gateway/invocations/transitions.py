@@ -5,13 +5,14 @@ state finds who may go next and nudges on commit.
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from gateway import nudges, pipeline, sql
@@ -20,24 +21,29 @@ from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, FINAL, LIV
 from gateway.models import Agent, Bridge, Invocation, Notice, NoticeKind
 
 
-def composed(*, invocation_id: int, fence: int) -> bool:
-    """The prompt is stored. False: somebody else owns the row now, drop the work."""
-    return bool(
-        sql.execute(
-            "UPDATE invocations SET state = 'composed', composed_at = statement_timestamp(), lease_until = NULL"
-            " WHERE id = %s AND state = 'composing' AND fence = %s",
-            [invocation_id, fence],
-        )
-    )
+def composed(
+    *, invocation_id: int, fence: int, store: str = "SELECT id FROM moved", values: Sequence[Any] = ()
+) -> bool:
+    """Composing → composed. `store` is a statement over `moved`, which holds the row's id: both happen or neither.
+
+    False: somebody else owns the row now, drop the work.
+    """
+    return bool(sql.execute(f"{_COMPOSED} {store}", [invocation_id, fence, *values]))
+
+
+_COMPOSED: Final = (
+    "WITH moved AS (UPDATE invocations SET state = 'composed', composed_at = statement_timestamp(), lease_until = NULL"
+    " WHERE id = %s AND state = 'composing' AND fence = %s RETURNING id)"
+)
 
 
 def compose_failed(*, invocation_id: int, fence: int, reason: str, detail: str) -> bool:
-    return _move(invocation_id, (State.COMPOSING,), State.FAILED, Q(fence=fence), reason=reason, detail=detail)
+    return _move(invocation_id, (State.COMPOSING,), State.FAILED, fence=fence, reason=reason, detail=detail)
 
 
 def compose_crashed(*, invocation_id: int, fence: int, crashes: int) -> bool:
     """The lease ran out: back into the queue, at its old place."""
-    return _move(invocation_id, (State.COMPOSING,), State.QUEUED, Q(fence=fence), crashes=crashes)
+    return _move(invocation_id, (State.COMPOSING,), State.QUEUED, fence=fence, crashes=crashes)
 
 
 def park(*, invocation_id: int) -> bool:
@@ -61,30 +67,36 @@ def unpark(*, invocation_id: int) -> bool:
 
 def offer(*, invocation_id: int) -> bool:
     """Composed → offered to the live session of the agent's bridge; parks the row when there is none."""
+    if _offer(invocation_id=invocation_id):
+        return True
     with transaction.atomic():
-        # `hello` locks the bridge's row as well: an offer comes wholly before or wholly after a new session.
-        sql.rows(
-            "SELECT b.id FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN bridges b ON b.id = a.bridge_id"
-            " WHERE i.id = %s FOR NO KEY UPDATE OF b",
-            [invocation_id],
-        )
-        return _offer(invocation_id=invocation_id)
+        # `hello` locks the bridge's row as well: a row is parked wholly before or wholly after a new session.
+        sql.rows(_LOCK_BRIDGE, [invocation_id])
+        if _offer(invocation_id=invocation_id):
+            return True
+        _park_or_fail(invocation_id=invocation_id)
+        return False
 
 
 def _offer(*, invocation_id: int) -> bool:
-    offered = sql.rows(
-        "UPDATE invocations i SET state = 'offered', offered_at = statement_timestamp(), bridge_session = b.session,"
-        " journal = b.journal FROM agents a JOIN bridges b ON b.id = a.bridge_id WHERE i.id = %s AND a.id = i.agent_id"
-        " AND i.state = 'composed' AND a.is_enabled AND b.revoked_at IS NULL AND b.lease_until > statement_timestamp()"
-        " RETURNING b.id",
-        [invocation_id],
-    )
+    offered = sql.rows(_OFFER, [invocation_id])
     if not offered:
-        _park_or_fail(invocation_id=invocation_id)
         return False
     ((bridge_id,),) = offered
     nudges.hub(bridge_id=bridge_id)
     return True
+
+
+_OF_BRIDGE: Final = (
+    " FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN bridges b ON b.id = a.bridge_id WHERE i.id = %s"
+)
+_LOCK_BRIDGE: Final = f"SELECT b.id{_OF_BRIDGE} FOR NO KEY UPDATE OF b"
+_OFFER: Final = (
+    f"WITH here AS (SELECT i.id, b.id AS bridge_id, b.session, b.journal{_OF_BRIDGE}"  # noqa: S608 - constants only
+    " AND a.is_enabled AND b.revoked_at IS NULL AND b.lease_until > statement_timestamp() FOR NO KEY UPDATE OF b)"
+    " UPDATE invocations i SET state = 'offered', offered_at = statement_timestamp(), bridge_session = here.session,"
+    " journal = here.journal FROM here WHERE i.id = here.id AND i.state = 'composed' RETURNING here.bridge_id"
+)
 
 
 def _park_or_fail(*, invocation_id: int) -> None:
@@ -99,17 +111,24 @@ def _park_or_fail(*, invocation_id: int) -> None:
 
 
 def accepted(*, invocation_id: int, fence: int, session: str) -> bool:
-    return _move(invocation_id, (State.OFFERED,), State.RUNNING, Q(fence=fence, bridge_session=session))
+    return _move(invocation_id, (State.OFFERED,), State.RUNNING, fence=fence, session=session)
 
 
 def refused(*, invocation_id: int, fence: int, session: str, reason: str, detail: str) -> bool:
-    guard = Q(fence=fence, bridge_session=session)
-    return _move(invocation_id, (State.OFFERED,), State.REFUSED, guard, reason=reason or "refused", detail=detail)
+    return _move(
+        invocation_id,
+        (State.OFFERED,),
+        State.REFUSED,
+        fence=fence,
+        session=session,
+        reason=reason or "refused",
+        detail=detail,
+    )
 
 
 def not_taken(*, invocation_id: int, fence: int) -> bool:
     """A hello of the same journal does not know the offer: queued again, composed afresh."""
-    return _move(invocation_id, (State.OFFERED,), State.QUEUED, Q(fence=fence))
+    return _move(invocation_id, (State.OFFERED,), State.QUEUED, fence=fence)
 
 
 def ended(
@@ -128,19 +147,18 @@ def ended(
     cost_usd: float | None = None,
 ) -> bool:
     """The bridge's `end`. A cancel that was asked for decides the state unless the run had finished its work."""
-    guard = Q(fence=fence, bridge_session=session)
-    row = Invocation.objects.filter(guard, pk=invocation_id, state__in=AT_BRIDGE).first()
-    if row is None:
-        return False
     to = State(outcome)
-    if to != State.DONE and row.cancel_requested_at is not None:
-        # Who stopped it and why is known here; the bridge says only that it did.
-        to, reason, detail = State(row.cancel_to), row.cancel_reason, row.detail or detail
+    if to != State.DONE:
+        rows = Invocation.objects.filter(pk=invocation_id, fence=fence, cancel_requested_at__isnull=False)
+        if (row := rows.first()) is not None:
+            # Who stopped it and why is known here; the bridge says only that it did.
+            to, reason, detail = State(row.cancel_to), row.cancel_reason, row.detail or detail
     return _move(
         invocation_id,
         (State.RUNNING,),
         to,
-        guard,
+        fence=fence,
+        session=session,
         reason="" if to == State.DONE else (reason or outcome),
         detail=detail,
         exit_code=exit_code,
@@ -153,7 +171,7 @@ def ended(
 
 
 def interrupt(*, invocation_id: int, fence: int, reason: str, detail: str = "") -> bool:
-    return _move(invocation_id, AT_BRIDGE, State.INTERRUPTED, Q(fence=fence), reason=reason, detail=detail)
+    return _move(invocation_id, AT_BRIDGE, State.INTERRUPTED, fence=fence, reason=reason, detail=detail)
 
 
 def expire(*, invocation_id: int) -> bool:
@@ -184,8 +202,8 @@ def cancel_overdue(*, invocation_id: int) -> bool:
     row = Invocation.objects.filter(pk=invocation_id, state__in=AT_BRIDGE, cancel_requested_at__isnull=False).first()
     if row is None:
         return False
-    guard = Q(fence=row.fence)
-    return _move(invocation_id, AT_BRIDGE, State(row.cancel_to), guard, reason=row.cancel_reason, detail=row.detail)
+    to = State(row.cancel_to)
+    return _move(invocation_id, AT_BRIDGE, to, fence=row.fence, reason=row.cancel_reason, detail=row.detail)
 
 
 def give_up_room(*, invocation_id: int) -> bool:
@@ -243,75 +261,99 @@ def wake(*, agent_id: int | None = None, serial_room_id: int | None = None) -> N
 
 def next_claimable(*, agent_id: int | None = None, serial_room_id: int | None = None) -> list[int]:
     """Ids of the queued rows that a claim could take now, first come first, one per free session."""
-    scope = Q(pk__in=())
-    if agent_id is not None:
-        scope |= Q(agent_id=agent_id)
-    if serial_room_id is not None:
-        scope |= Q(room_id=serial_room_id)
-    rows = claimable().filter(scope).order_by("message__ts", "pk")
-    return list(rows.values_list("pk", flat=True)[:8])
+    # A query per scope: one with OR between them has no index to go by.
+    found = [] if agent_id is None else sql.rows(_NEXT_OF_AGENT, [agent_id])
+    found += [] if serial_room_id is None else sql.rows(_NEXT_OF_ROOM, [serial_room_id])
+    return list(dict.fromkeys(pk for _, pk in sorted(found)))[:MAX_WOKEN]
 
 
 def next_in_room(*, room_id: int) -> int | None:
     """The room's first row that could be claimed now, for the worker that lets the room lock go."""
-    rows = sql.rows(
-        "SELECT i.id FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"
-        " JOIN messages q ON q.id = i.message_id WHERE i.room_id = %s AND i.state = 'queued'"
-        " AND (i.files_until IS NULL OR i.files_until < statement_timestamp())"
-        " AND (SELECT count(*) FROM invocations l WHERE l.agent_id = i.agent_id"
-        "  AND l.state IN ('composing', 'composed', 'offered', 'running')) < a.parallel"
-        " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
-        "  AND l.state IN ('composing', 'composed', 'offered', 'running'))"
-        " AND (NOT r.is_serial OR NOT EXISTS (SELECT 1 FROM invocations l WHERE l.serial_room_id = i.room_id"
-        "  AND l.state IN ('composing', 'composed', 'offered', 'running')))"
-        " ORDER BY q.ts, i.id LIMIT 1",
-        [room_id],
-    )
+    rows = sql.rows(_NEXT_WITH_LANE, [room_id])
     return rows[0][0] if rows else None
 
 
-def claimable() -> QuerySet[Invocation]:
-    """Queued rows whose session and serial room are free. Lanes are counted by the claim itself."""
-    live = Invocation.objects.filter(state__in=LIVE)
-    return Invocation.objects.filter(
-        ~Exists(live.filter(agent_id=OuterRef("agent_id"), session_key=OuterRef("session_key"))),
-        Q(room__is_serial=False) | ~Exists(live.filter(serial_room_id=OuterRef("room_id"))),
-        Q(files_until=None) | Q(files_until__lt=Now()),
-        state=State.QUEUED,
-    )
-
-
-def _move(invocation_id: int, sources: tuple[State, ...], to: State, guard: Any = None, **values: Any) -> bool:
+def _move(
+    invocation_id: int,
+    sources: Sequence[State],
+    to: State,
+    *,
+    fence: int | None = None,
+    session: str | None = None,
+    **values: object,
+) -> bool:
+    """One guarded UPDATE; None guards nothing. `values` are columns to set beside the state."""
     for source in sources:
         if (source, to) not in EDGES:
             raise AssertionError(f"no edge {source} -> {to}")
+    columns: dict[str, object] = {"state": to, **values}
+    assigned = [f"{column} = %s" for column in columns]
     if (field := TIME_FIELD.get(to)) is not None:
-        values.setdefault(field, Now())
+        assigned.append(f"{field} = statement_timestamp()")
     if to not in LIVE:
-        values |= {"lane": None, "serial_room": None, "lease_until": None}
-    rows = Invocation.objects.filter(pk=invocation_id, state__in=sources)
-    if guard is not None:
-        rows = rows.filter(guard)
-    held_room = rows.values_list("serial_room_id", flat=True).first() if to not in LIVE else None
-    if not rows.update(state=to, **values):
+        assigned.append("lane = NULL, serial_room_id = NULL, lease_until = NULL")
+    rows = sql.rows(
+        _MOVE.format(", ".join(assigned)),
+        [invocation_id, [str(source) for source in sources], fence, fence, session, session, *columns.values()],
+    )
+    if not rows:
         return False
-    _after(invocation_id=invocation_id, to=to, held_room=held_room)
+    _after(_Moved(invocation_id, *rows[0]), to=to)
     return True
 
 
-def _after(*, invocation_id: int, to: State, held_room: int | None) -> None:
+_MOVE: Final = (
+    "WITH held AS (SELECT id, serial_room_id FROM invocations WHERE id = %s AND state = ANY(%s::varchar[])"
+    " AND (%s::bigint IS NULL OR fence = %s) AND (%s::varchar IS NULL OR bridge_session = %s) FOR NO KEY UPDATE)"
+    " UPDATE invocations i SET {} FROM held WHERE i.id = held.id RETURNING i.agent_id, i.room_id, held.serial_room_id"
+)
+
+
+class _Moved(NamedTuple):
+    """A row that has just moved, and the serial room it held until then."""
+
+    id: int
+    agent_id: int
+    room_id: int
+    held_room_id: int | None
+
+
+def _after(moved: _Moved, *, to: State) -> None:
     if to in LIVE and to != State.RUNNING:
         return
-    row = Invocation.objects.select_related("agent").get(pk=invocation_id)
     if to in FINAL and to != State.DONE:
+        row = Invocation.objects.select_related("agent").get(pk=moved.id)
         text = wording.ending(
             state=to, reason=row.reason, detail=row.detail, agent=row.agent.slug, invocation_id=row.pk
         )
         tell(invocation=row, kind=NoticeKind.ENDED, text=text)
         take_back(invocation_id=row.pk, kinds=(NoticeKind.WAITING, NoticeKind.QUEUED))
     if to not in LIVE:
-        wake(agent_id=row.agent_id, serial_room_id=held_room)
-    nudges.chat(agent_id=row.agent_id, room_id=row.room_id, invocation_id=row.pk)
+        wake(agent_id=moved.agent_id, serial_room_id=moved.held_room_id)
+    nudges.chat(agent_id=moved.agent_id, room_id=moved.room_id, invocation_id=moved.id)
+
+
+# Which queued rows can go. The live states are written out, as in the partial indexes that serve these reads.
+
+MAX_WOKEN: Final = 8
+"""Rows started when something gets free; each of them starts the next when it goes on."""
+
+_NEXT: Final = (
+    " FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"
+    " JOIN messages q ON q.id = i.message_id WHERE i.state = 'queued'"
+    " AND (i.files_until IS NULL OR i.files_until < statement_timestamp())"
+    " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
+    "  AND l.state IN ('composing', 'composed', 'offered', 'running'))"
+    " AND (NOT r.is_serial OR NOT EXISTS (SELECT 1 FROM invocations l WHERE l.serial_room_id = i.room_id"
+    "  AND l.state IN ('composing', 'composed', 'offered', 'running')))"
+)
+_NEXT_OF_AGENT: Final = f"SELECT q.ts, i.id{_NEXT} AND i.agent_id = %s ORDER BY q.ts, i.id LIMIT {MAX_WOKEN}"
+_NEXT_OF_ROOM: Final = f"SELECT q.ts, i.id{_NEXT} AND i.room_id = %s ORDER BY q.ts, i.id LIMIT {MAX_WOKEN}"
+_NEXT_WITH_LANE: Final = (
+    f"SELECT i.id{_NEXT} AND i.room_id = %s"  # noqa: S608 - constants only
+    " AND (SELECT count(*) FROM invocations l WHERE l.agent_id = i.agent_id"
+    "  AND l.state IN ('composing', 'composed', 'offered', 'running')) < a.parallel ORDER BY q.ts, i.id LIMIT 1"
+)
 
 
 def bridge_gone_since(*, seconds: float) -> Q:

@@ -190,7 +190,7 @@ def test_a_taken_room_lock_leaves_the_row_to_its_holder(backend, bob, agent):
 
     assert outcome is None
     assert Invocation.objects.get(pk=row.pk).state == State.QUEUED
-    assert composing.compose(invocation_id=row.pk, use_room_lock=False) == row.pk
+    assert composing.claim_and_compose(invocation_id=row.pk) == row.pk
 
 
 def test_whoever_lets_the_room_lock_go_starts_the_next_row_of_the_room(backend, bob, agent, monkeypatch):

@@ -52,6 +52,11 @@ def ask(*attached, **fields) -> Invocation:
     return Invocation.objects.get(message__rc_id=message.rc_id)
 
 
+def offered(row):
+    """The files that its bridge is offered with this question."""
+    return outgoing.files_of(message_id=row.message_id, room_id=row.room_id, thread=row.message.thread)
+
+
 class Shelf:
     """The chat's files; what is not there is refused."""
 
@@ -82,7 +87,7 @@ class TestToTheAgent:
 
         def given():
             fresh = Invocation.objects.select_related("message", "room").get(pk=row.pk)
-            return [(file.name, file.size, file.sha256) for file in outgoing._files(fresh)]
+            return [(file.name, file.size, file.sha256) for file in offered(fresh)]
 
         assert before is None
         assert claim is not None
@@ -101,7 +106,7 @@ class TestToTheAgent:
 
         def given():
             fresh = Invocation.objects.select_related("message", "room").get(pk=row.pk)
-            return [file.rocketchat_id for file in outgoing._files(fresh)]
+            return [file.rocketchat_id for file in offered(fresh)]
 
         assert await in_db(given)() == ["own", "root"]
 
@@ -133,7 +138,7 @@ class TestToTheAgent:
         File.objects.update(sha256="a" * 64)
         Ingest().store(Batch(deleted=(row.message.rc_id,)))
 
-        assert outgoing._files(Invocation.objects.select_related("message").get(pk=row.pk)) == []
+        assert offered(Invocation.objects.select_related("message").get(pk=row.pk)) == []
 
     def test_content_goes_with_its_last_row_and_its_time(self, room, bob, tmp_path, settings):
         settings.NEXUS_STATE_DIR = str(tmp_path)

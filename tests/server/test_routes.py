@@ -10,9 +10,11 @@ from django.core.management import call_command
 from django.db import connection
 from django.urls import get_resolver
 
+from composer.models import Prompt
 from gateway import bridge_auth, bridge_http, files, health
 from gateway.hub import outgoing
-from gateway.models import File, Invocation
+from gateway.models import File
+from nexus_bridge import protocol
 from tests.server import people
 from tests.server.hub_world import World
 
@@ -95,11 +97,15 @@ def test_check_tells_a_bridge_who_it_is(client, world):
 def running(world):
     """A running turn and its tools token."""
     row = world.row(world.open())
+    Prompt.objects.create(invocation=row, fence=row.fence, text="why?", sections=[], token_count=1, budget=1)
+    move = "UPDATE invocations SET state = %s, lane = 0, bridge_session = 'here' WHERE id = %s"
     with connection.cursor() as cursor:
-        for state in ("composing", "composed", "offered", "running"):
-            cursor.execute("UPDATE invocations SET state = %s, lane = 0 WHERE id = %s", [state, row.pk])
-    made = outgoing._tools_tokens(list(Invocation.objects.select_related("agent__bridge").filter(pk=row.pk)))
-    return made[row.pk], row
+        for state in ("composing", "composed", "offered"):
+            cursor.execute(move, [state, row.pk])
+        (offer,) = outgoing.due(known=[outgoing.Known(session="here", offered=frozenset())])
+        cursor.execute(move, ["running", row.pk])
+    assert isinstance(offer.frame, protocol.Prompt)
+    return offer.frame.tools_token, row
 
 
 def test_a_turn_fetches_files_of_its_own_room_only(client, world):
