@@ -62,8 +62,8 @@ async def three_paths(url: str) -> Figure:
         value=f"{rows:,} rows, {rows / took_s:,.0f}/s",
         goal=f"{MESSAGES:,} rows",
         is_met=rows == MESSAGES,
-        note=f"{LISTENERS} connections, reading after nudges, reading on request; {known:,} deliveries known already."
-        " The rate is that of the devchat's posting.",
+        note=f"{LISTENERS} connections, a webhook's nudge and a request five times a second; {known:,} deliveries came after"
+        " their row was there. The rate is that of the devchat, which posts and is read.",
     )
 
 

@@ -35,6 +35,12 @@ FRESH_S: Final = 40.0
 
 WORKERS: Final = 4
 RETRY_S: Final = 5.0
+REST_FACTOR: Final = 2.0
+LONGEST_REST_S: Final = 10.0
+"""Each reading reads the overlap again. In a busy room webhook nudges come all the time, so a room is left alone twice as
+long as its last reading took.
+"""
+
 UNHEARD_AFTER_MS: Final = 10_000
 """A live event this late has not come: the connection that should have brought it is only half alive."""
 
@@ -73,6 +79,7 @@ class CatchUp:
         self._forced: set[str] = set()
         self._waiting: set[str] = set()
         self._running: set[str] = set()
+        self._rest_until: dict[str, float] = {}
         self._pause_until = 0.0
 
     def request(self, rid: str, *, is_forced: bool = True) -> None:
@@ -89,17 +96,21 @@ class CatchUp:
                 group.create_task(self._work(), name=f"catch up {number}")
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             rid = await self._queue.get()
             self._waiting.discard(rid)
-            if rid in self._running:
-                self._later(rid, RETRY_S / 10)
+            wait_s = RETRY_S / 10 if rid in self._running else self._rest_until.get(rid, 0.0) - loop.time()
+            if wait_s > 0:
+                self._later(rid, wait_s)
                 continue
             self._running.add(rid)
+            began = loop.time()
             try:
                 await self._one(rid)
             finally:
                 self._running.discard(rid)
+                self._rest_until[rid] = loop.time() + min(REST_FACTOR * (loop.time() - began), LONGEST_REST_S)
 
     async def _one(self, rid: str) -> None:
         reader = self._reader_of(rid)
