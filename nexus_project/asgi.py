@@ -19,10 +19,13 @@ _django = get_asgi_application()
 from django.urls import path, re_path  # noqa: E402
 
 from admin_ui.live import console  # noqa: E402
+from gateway.mcp.endpoint import application as mcp  # noqa: E402
 from gateway.routing import hot_paths, websocket_urlpatterns  # noqa: E402
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_MCP = ("/mcp", "/mcp/")
 
 if "daphne.server" in sys.modules:  # it runs us; another server need not pay for it
     from gateway.hub import daphne
@@ -32,7 +35,7 @@ if "daphne.server" in sys.modules:  # it runs us; another server need not pay fo
 
 async def _http(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Django's handler costs two threads per request; what must be fast is answered before it."""
-    handler = hot_paths.get(scope["path"], _django)
+    handler = mcp if scope["path"] in _MCP else hot_paths.get(scope["path"], _django)
     await handler(scope, receive, send)
 
 
