@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexus_bridge.policy import Audience, Rules, is_still_allowed, refusal, verdict
+from nexus_bridge.policy import Act, Audience, Condition, Rules, is_still_allowed, refusal, ruling, verdict
 from nexus_bridge.protocol import Person
 from tests.fakes.hub import prompt_for
 
@@ -35,18 +35,18 @@ RULES = Rules(
     ],
 )
 def test_the_strictest_rule_that_matches_wins(tool: str, detail: str, expected: str) -> None:
-    assert verdict(rules=RULES, tool=tool, detail=detail) == expected
+    assert verdict(rules=RULES, act=Act(tool=tool, detail=detail)) == expected
 
 
 def test_what_no_rule_names_is_the_default() -> None:
-    assert verdict(rules=Rules(default="deny"), tool="Bash", detail="ls") == "deny"
+    assert verdict(rules=Rules(default="deny"), act=Act(tool="Bash", detail="ls")) == "deny"
 
 
 def test_a_yes_from_the_hub_counts_only_where_the_room_is_asked() -> None:
-    assert is_still_allowed(rules=RULES, tool="Write", detail="file")
-    assert is_still_allowed(rules=RULES, tool="Read", detail="file")
-    assert not is_still_allowed(rules=RULES, tool="WebFetch", detail="file")
-    assert not is_still_allowed(rules=RULES, tool="Bash", detail="git push")
+    assert is_still_allowed(rules=RULES, act=Act(tool="Write", detail="file"))
+    assert is_still_allowed(rules=RULES, act=Act(tool="Read", detail="file"))
+    assert not is_still_allowed(rules=RULES, act=Act(tool="WebFetch", detail="file"))
+    assert not is_still_allowed(rules=RULES, act=Act(tool="Bash", detail="git push"))
 
 
 def test_everyone_may_ask_when_no_list_says_otherwise() -> None:
@@ -84,3 +84,44 @@ def test_another_room_is_refused() -> None:
 
     assert found is not None
     assert found.reason == "not_allowed"
+
+
+def test_a_tool_may_be_named_by_its_kind() -> None:
+    rules = Rules(deny=["execute(rm *)"], allow=["read"])
+
+    assert verdict(rules=rules, act=Act(tool="shell", kind="execute", detail="rm x")) == "deny"
+    assert verdict(rules=rules, act=Act(tool="read_file", kind="read")) == "allow"
+
+
+@pytest.mark.parametrize(
+    ("condition", "act", "is_hit"),
+    [
+        (Condition("deny", path="/work/secrets/*"), Act("Edit", paths=["/work/secrets/a"]), True),
+        (Condition("deny", path="/work/secrets/*"), Act("Edit", paths=["/work/a", "/work/secrets/a"]), True),
+        (Condition("deny", path="/work/secrets/*"), Act("Edit", paths=["/work/a"]), False),
+        (Condition("allow", path="/work/docs/*"), Act("Edit", paths=["/work/docs/a"]), True),
+        (Condition("allow", path="/work/docs/*"), Act("Edit", paths=["/work/docs/a", "/work/b"]), False),
+        (Condition("allow", path="/work/docs/*"), Act("Edit"), False),
+        (Condition("deny", room=["production"]), Act("Bash", room=["production", "rid1"]), True),
+        (Condition("deny", room=["#production"]), Act("Bash", room=["backend", "rid2"]), False),
+        (Condition("deny", asker=["@bob"]), Act("Bash", asker=["bob", "uid-bob"]), True),
+        (Condition("deny", hours=(22, 6)), Act("Bash", hour=23.5), True),
+        (Condition("deny", hours=(22, 6)), Act("Bash", hour=3), True),
+        (Condition("deny", hours=(22, 6)), Act("Bash", hour=12), False),
+        (Condition("deny", hours=(9, 17.5)), Act("Bash", hour=17.4), True),
+        (Condition("deny", tool="Bash(git push*)", room=["x"]), Act("Bash", detail="git push", room=["x"]), True),
+        (Condition("deny", tool="Bash(git push*)", room=["x"]), Act("Bash", detail="git log", room=["x"]), False),
+    ],
+)
+def test_a_rule_fits_when_all_it_names_fits(condition: Condition, act: Act, is_hit: bool) -> None:
+    found = verdict(rules=Rules(conditions=[condition]), act=act)
+
+    assert found == (condition.verdict if is_hit else "ask")
+
+
+def test_the_rule_that_decides_is_named() -> None:
+    rules = Rules(deny=["Bash(rm *)"], conditions=[Condition("deny", hours=(0, 24), words="rule: deny hours 0-24")])
+
+    assert ruling(rules=rules, act=Act("Bash", detail="rm x")).because == 'deny = ["Bash(rm *)"]'
+    assert ruling(rules=rules, act=Act("Read")).because == "rule: deny hours 0-24"
+    assert ruling(rules=Rules(), act=Act("Read")).because == 'default = "ask"'

@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from composer.models import Fact, Landmark
 from gateway import bridge_auth, mcp
 from gateway.invocations import approvals
-from gateway.models import Approval, AuditEntry, Invocation, McpServer, RoomTool, State, ToolToken
+from gateway.models import Approval, AuditEntry, Bridge, Invocation, McpServer, RoomTool, State, ToolToken
 from tests.server import people
 from tests.server.gateway_process import running_gateway
 from tests.server.hub_world import World
@@ -46,9 +46,11 @@ def world(transactional_db, settings):
 @pytest.fixture
 def run(world):
     """Bob's question, running."""
+    Bridge.objects.filter(pk=world.bridge.pk).update(
+        session="s", journal="0" * 32, lease_until=Now() + timedelta(minutes=5)
+    )
     pk = world.ask("why is CI red?")
-    for state in (State.RUNNING,):
-        Invocation.objects.filter(pk=pk).update(state=state)
+    Invocation.objects.filter(pk=pk).update(state=State.RUNNING)
     return Invocation.objects.select_related("message").get(pk=pk)
 
 

@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 async def check(*, config: Config, say: Say) -> int:
     """Returns the exit code; never connects as a bridge, which would take over from one that runs."""
     say(f"configuration  {config.path}: good")
-    say(f"journal        {config.journal}: {_journal_state(config.journal)}")
+    say(f"journal        {config.journal}: {journal_state(config.journal)}")
     for agent in config.agents:
         await _check_agent(agent, say=say)
     code = await _check_hub(config, say=say)
@@ -92,7 +92,7 @@ def _report_mismatch(config: Config, checked: Checked, *, say: Say) -> bool:
     return bool(ours - theirs)
 
 
-def _journal_state(directory: Path) -> str:
+def journal_state(directory: Path) -> str:
     """Without touching it: a bridge may be running."""
     lock = directory / "lock"
     try:

@@ -1,4 +1,4 @@
-"""The command `nexus-bridge`: run, check, version. Whatever goes wrong is a sentence and an exit code."""
+"""The command `nexus-bridge`: run, join, init, check, doctor, policy, service. Whatever goes wrong is a sentence and an exit code."""
 
 import argparse
 import asyncio
@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from nexus_bridge import __version__, config
+from nexus_bridge import __version__, config, service, setup
 from nexus_bridge.bridge import run_bridge
 from nexus_bridge.check import check
+from nexus_bridge.doctor import doctor
 from nexus_bridge.errors import BridgeError, ConfigError
+from nexus_bridge.policy_command import policy_test
 from nexus_bridge.protocol import VERSIONS
-from nexus_bridge.settings import Config
 from nexus_bridge.view import View
 
 EXIT_INTERRUPTED: Final = 130
@@ -54,21 +55,69 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _act(arguments: argparse.Namespace) -> int:
-    if arguments.command == "version":
-        print(_version())
-        return 0
-    found = _config(arguments)
+    match arguments.command:
+        case "version":
+            print(_version())
+            return 0
+        case "join" | "init":
+            return _set_up(arguments)
+        case "service":
+            return _service(arguments)
+        case "doctor":
+            return asyncio.run(doctor(path=_path(arguments), env=os.environ, say=print))
+    found = config.load(path=_path(arguments), env=os.environ)
     if arguments.command == "check":
         return asyncio.run(check(config=found, say=print))
+    if arguments.command == "policy":
+        return policy_test(config=found, arguments=arguments, say=print)
     view = View(shows_prompts=arguments.show_prompts)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(run_bridge(config=found, view=view, env=dict(os.environ)))
     return 0
 
 
-def _config(arguments: argparse.Namespace) -> Config:
+def _set_up(arguments: argparse.Namespace) -> int:
+    """Write the configuration, then look whether it works."""
+    path = _path(arguments)
+    if arguments.command == "join":
+        setup.join(
+            link=arguments.link,
+            path=path,
+            env=os.environ,
+            ask=_ask,
+            say=print,
+            workdir=arguments.workdir,
+            insecure_lan=arguments.insecure_lan,
+        )
+    else:
+        setup.init(path=path, env=os.environ, ask=_ask, say=print)
+    found = config.load(path=path, env=os.environ)
+    return asyncio.run(check(config=found, say=print))
+
+
+def _service(arguments: argparse.Namespace) -> int:
+    unit = service.unit(platform=sys.platform, home=Path.home(), config=_path(arguments), env=os.environ)
+    if arguments.action == "show":
+        print(unit.text)
+    elif arguments.action == "install":
+        config.load(path=_path(arguments), env=os.environ)
+        service.install(unit, say=print)
+    else:
+        service.remove(unit, say=print)
+    return 0
+
+
+def _ask(question: str, default: str) -> str:
+    """Of a person; where there is none, the default."""
+    if not sys.stdin.isatty():
+        return default
+    answer = input(f"{question}{f' [{default}]' if default else ''}: ").strip()
+    return answer or default
+
+
+def _path(arguments: argparse.Namespace) -> Path:
     path = Path(arguments.config).expanduser() if arguments.config else config.default_path(os.environ)
-    return config.load(path=path.absolute(), env=os.environ)
+    return path.absolute()
 
 
 def _version() -> str:
@@ -88,9 +137,31 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="connect and answer prompts until Ctrl-C")
     run.add_argument("--show-prompts", action="store_true", help="show the text of prompts in this terminal")
     checked = commands.add_parser("check", help="check the configuration, the CLIs and the hub; changes nothing")
+    doctored = commands.add_parser("doctor", help="look for what is wrong or soon will be; changes nothing")
+    joined = commands.add_parser("join", help="write the configuration from a one-shot join link")
+    joined.add_argument("link", help="the whole link, in quotes")
+    joined.add_argument("--workdir", default="", help="the directory the CLIs work in; asked for when left out")
+    joined.add_argument("--insecure-lan", action="store_true", help="accept ws:// in your own network")
+    initial = commands.add_parser("init", help="ask for everything and write the configuration")
+    served = commands.add_parser("service", help="start the bridge at login (systemd or launchd)")
+    served.add_argument("action", choices=["install", "remove", "show"])
+    tried = commands.add_parser("policy", help="try out the rules: policy test --tool Bash --detail 'rm -rf x'")
+    _add_policy(tried)
     version = commands.add_parser("version", help="print the version")
-    for one in (run, checked):
+    for one in (run, checked, doctored, joined, initial, served, tried):
         one.add_argument("--config", metavar="FILE", help="default: ~/.config/nexus-bridge/bridge.toml")
-    for one in (run, checked, version):
+    for one in (run, checked, doctored, joined, initial, served, tried, version):
         one.add_argument("--debug", action="store_true", help="log everything to stderr; may hold prompts")
     return parser
+
+
+def _add_policy(tried: argparse.ArgumentParser) -> None:
+    tried.add_argument("action", choices=["test"])
+    tried.add_argument("agent", nargs="?", default="", help="its slug; the first when left out")
+    tried.add_argument("--tool", required=True, help="as the CLI names it, like Bash, shell, write_file")
+    tried.add_argument("--detail", default="", help="the command, or what else the tool is given")
+    tried.add_argument("--kind", default="", help="read, edit, execute, search, fetch, mcp")
+    tried.add_argument("--path", action="append", default=[], help="a file it is about; may be repeated")
+    tried.add_argument("--asker", default="", help="who asks")
+    tried.add_argument("--room", default="", help="where")
+    tried.add_argument("--hour", type=float, default=12.0, help="time of day, 13.5 for half past one")

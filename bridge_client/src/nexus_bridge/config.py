@@ -14,7 +14,7 @@ from nexus_bridge import tokens
 from nexus_bridge.adapters import known_kinds
 from nexus_bridge.address import address_problem
 from nexus_bridge.errors import ConfigError
-from nexus_bridge.policy import Audience, Rules, Verdict
+from nexus_bridge.policy import Audience, Condition, Rules, Verdict
 from nexus_bridge.settings import Agent, Config, Hub, Limits
 from nexus_bridge.tables import Table, nearest
 
@@ -180,7 +180,7 @@ def _limits(table: Table) -> Limits:
     return found
 
 
-def _rules(table: Table, *, base: Rules | None) -> Rules:
+def _rules(table: Table, *, base: Rules | None, workdir: Path | None = None) -> Rules:
     """An agent's own lists come on top of the common ones; its default replaces the common default."""
     base = base or Rules()
     default = table.text("default", default=base.default)
@@ -193,12 +193,54 @@ def _rules(table: Table, *, base: Rules | None) -> Rules:
         ask=(*base.ask, *table.texts("ask")),
         allow=(*base.allow, *table.texts("allow")),
         default=default,  # type: ignore[arg-type]  # checked above
+        conditions=(*base.conditions, *(_condition(row, workdir=workdir) for row in table.tables("rule"))),
     )
     for pattern in (*rules.deny, *rules.local, *rules.ask, *rules.allow):
         if ("(" in pattern) != pattern.endswith(")"):
             table.blame(pattern, "is no tool pattern; write Tool or Tool(what it is asked to do), * matches anything")
     table.close()
     return rules
+
+
+def _condition(row: Table, *, workdir: Path | None) -> Condition:
+    """One `[[policy.rule]]`. A relative path is one of the agent's working directory."""
+    verdict, tool, path = row.text("verdict"), row.text("tool", default="*"), row.text("path")
+    if verdict not in get_args(Verdict):
+        row.blame("verdict", f"must be one of {', '.join(get_args(Verdict))}{nearest(verdict, get_args(Verdict))}")
+    if ("(" in tool) != tool.endswith(")"):
+        row.blame("tool", "is no tool pattern; write Tool or Tool(what it is asked to do), * matches anything")
+    if path and not path.startswith(("/", "~", "*")):
+        if workdir is None:
+            row.blame("path", "must begin with /, ~ or * here; relative ones belong into an agent's own policy")
+        path = str((workdir or Path()) / path)
+    rooms, askers = row.texts("room"), row.texts("asker")
+    hours = _hours(row)
+    row.close()
+    given = {"tool": tool if tool != "*" else "", "path": path, "hours": row.text("hours")}
+    told = [f"{name} {value}" for name, value in given.items() if value]
+    told += [f"{name} {', '.join(values)}" for name, values in (("room", rooms), ("asker", askers)) if values]
+    return Condition(
+        verdict=verdict,  # type: ignore[arg-type]  # checked above
+        tool=tool,
+        path=str(Path(path).expanduser()) if path.startswith("~") else path,
+        room=rooms,
+        asker=askers,
+        hours=hours,
+        words=f"rule: {verdict} {'; '.join(told) or 'everything'}",
+    )
+
+
+def _hours(row: Table) -> tuple[float, float] | None:
+    text = row.text("hours")
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d{1,2})(?::(\d\d))?-(\d{1,2})(?::(\d\d))?", text.replace(" ", ""))
+    if found is not None:
+        start, end = (int(found[one]) + int(found[one + 1] or 0) / 60 for one in (1, 3))
+        if start <= 24 and end <= 24:
+            return start, end
+    row.blame("hours", 'must be a span of the day, like "9-17:30" or "22-6"')
+    return None
 
 
 def _agent(row: Table, *, common: Rules, env: Mapping[str, str]) -> Agent:
@@ -218,7 +260,7 @@ def _agent(row: Table, *, common: Rules, env: Mapping[str, str]) -> Agent:
         options=row.mapping("options"),
         parallel=row.count("parallel", default=1, least=1, most=32),
         audience=Audience(callers=row.texts("callers"), rooms=row.texts("rooms")),
-        rules=_rules(row.table("policy"), base=common),
+        rules=_rules(row.table("policy"), base=common, workdir=workdir),
     )
     row.close()
     return agent

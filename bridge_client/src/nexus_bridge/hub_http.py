@@ -4,6 +4,7 @@ Only ever to the address in the configuration; redirects are not followed, answe
 """
 
 import http.client
+import io
 import json
 import urllib.error
 import urllib.parse
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from nexus_bridge.errors import BridgeError, ConnectionFailed, CredentialsRefused
 from nexus_bridge.link import connection_error, tls_context
@@ -56,6 +57,27 @@ def check_token(*, hub: Hub, token: str) -> Checked:
             raise ConnectionFailed(
                 f"{hub.http_url}/bridge/check answered something else; is it your Nexus?"
             ) from error
+
+
+def date_of(*, hub: Hub) -> str:
+    """The hub's clock, as its Date header; empty when it has none."""
+    with _answer(hub=hub, path="/healthz", token="") as answer:
+        headers = getattr(answer, "headers", None)
+        return str(headers["Date"] or "") if headers is not None else ""
+
+
+def redeem(*, hub: Hub, code: str) -> dict[str, Any]:
+    """Trade a join code, which is used up by this, for a bridge token."""
+    body = io.BytesIO(json.dumps({"code": code}).encode())
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body.getvalue()))}
+    with _answer(hub=hub, path="/bridge/join", token="", headers=headers, body=body) as answer:
+        try:
+            found = json.loads(answer.read(MAX_ANSWER_BYTES))
+            if isinstance(found, dict) and {"token", "bridge", "owner", "agents"} <= found.keys():
+                return found
+        except ValueError:
+            pass
+    raise ConnectionFailed(f"{hub.http_url}/bridge/join answered something else; is it your Nexus?")
 
 
 @contextmanager
@@ -117,6 +139,10 @@ _NOT_TAKEN: Final = {409: "the hub takes no more files of this run", 413: "it is
 
 
 def _refused(status: int, *, hub: Hub, path: str) -> BridgeError:
+    if path == "/bridge/join" and status in {401, 403, 429}:
+        return CredentialsRefused(
+            f"{hub.url} refuses this join link (HTTP {status}): it is unknown, used or too old; ask for a new one"
+        )
     if status in _NOT_TAKEN:
         return FileNotTaken(_NOT_TAKEN[status])
     if status in {401, 403}:

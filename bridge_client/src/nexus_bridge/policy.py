@@ -6,12 +6,50 @@ Pure rules. They hold whatever the hub says: the hub can only be stricter.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Final, Literal
 
 from nexus_bridge.orders import Refusal
 from nexus_bridge.protocol import Prompt
 
 Verdict = Literal["deny", "local", "ask", "allow"]
+STRICTEST_FIRST: Final[tuple[Verdict, ...]] = ("deny", "local", "ask", "allow")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a CLI wants to do, for whom, where and when; `hour` is the local time of day, 13.5 for half past one.
+
+    `kind` is the kind of tool (read, edit, execute, …), `paths` are whole and resolved.
+    """
+
+    tool: str
+    detail: str = ""
+    kind: str = ""
+    paths: Sequence[str] = ()
+    asker: Sequence[str] = ()
+    room: Sequence[str] = ()
+    hour: float = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One `[[policy.rule]]`: all that is set must fit. `hours` (from, to) may go over midnight."""
+
+    verdict: Verdict
+    tool: str = "*"
+    path: str = ""
+    room: Sequence[str] = ()
+    asker: Sequence[str] = ()
+    hours: tuple[float, float] | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What is to happen and the rule that says so, in the owner's own words."""
+
+    verdict: Verdict
+    because: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +64,7 @@ class Rules:
     ask: Sequence[str] = ()
     allow: Sequence[str] = ()
     default: Verdict = "ask"
+    conditions: Sequence[Condition] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +85,65 @@ def refusal(*, audience: Audience, offer: Prompt) -> Refusal | None:
     return None
 
 
-def verdict(*, rules: Rules, tool: str, detail: str) -> Verdict:
-    """What is to happen when a CLI asks to use `tool` for `detail` (a command, a path, a diff)."""
-    lists: tuple[tuple[Verdict, Sequence[str]], ...] = (
-        ("deny", rules.deny),
-        ("local", rules.local),
-        ("ask", rules.ask),
-        ("allow", rules.allow),
-    )
-    for name, patterns in lists:
-        if any(_matches(pattern, tool=tool, detail=detail, is_grant=name == "allow") for pattern in patterns):
-            return name
-    return rules.default
+def ruling(*, rules: Rules, act: Act) -> Ruling:
+    """What is to happen, and by which rule."""
+    lists: dict[Verdict, Sequence[str]] = {
+        "deny": rules.deny,
+        "local": rules.local,
+        "ask": rules.ask,
+        "allow": rules.allow,
+    }
+    for name in STRICTEST_FIRST:
+        for pattern in lists[name]:
+            if _matches(pattern, act=act, is_grant=name == "allow"):
+                return Ruling(name, f'{name} = ["{pattern}"]')
+        for condition in rules.conditions:
+            if condition.verdict == name and _fits(condition, act=act):
+                return Ruling(name, condition.words or f"a rule for {condition.tool}")
+    return Ruling(rules.default, f'default = "{rules.default}"')
 
 
-def is_still_allowed(*, rules: Rules, tool: str, detail: str) -> bool:
+def verdict(*, rules: Rules, act: Act) -> Verdict:
+    """What is to happen when a CLI asks to do this."""
+    return ruling(rules=rules, act=act).verdict
+
+
+def is_still_allowed(*, rules: Rules, act: Act) -> bool:
     """Asked again when a person at the hub said yes: a tool that is denied or asked locally is not theirs to allow."""
-    return verdict(rules=rules, tool=tool, detail=detail) in ("ask", "allow")
+    return verdict(rules=rules, act=act) in ("ask", "allow")
+
+
+def _fits(condition: Condition, *, act: Act) -> bool:
+    is_grant = condition.verdict == "allow"
+    return (
+        _matches(condition.tool, act=act, is_grant=is_grant)
+        and (not condition.path or _path_fits(condition.path, act.paths, is_grant=is_grant))
+        and (not condition.room or _names(condition.room, *act.room))
+        and (not condition.asker or _names(condition.asker, *act.asker))
+        and (condition.hours is None or _is_within(act.hour, condition.hours))
+    )
+
+
+def _path_fits(pattern: str, paths: Sequence[str], *, is_grant: bool) -> bool:
+    """A grant needs every file to fit, and at least one to be known; a rule that restricts needs one to fit."""
+    fits = [fnmatchcase(path, pattern) for path in paths]
+    return bool(fits) and (all(fits) if is_grant else any(fits))
+
+
+def _is_within(hour: float, hours: tuple[float, float]) -> bool:
+    start, end = hours
+    return start <= hour < end if start <= end else hour >= start or hour < end
 
 
 def _names(wanted: Sequence[str], *actual: str) -> bool:
     return any(one.lstrip("@#") in actual for one in wanted if one.lstrip("@#"))
 
 
-def _matches(pattern: str, *, tool: str, detail: str, is_grant: bool) -> bool:
+def _matches(pattern: str, *, act: Act, is_grant: bool) -> bool:
+    """By the tool's name as its CLI has it, or by its kind: `Edit` is Claude's, `edit` is every CLI's."""
     name, paren, inner = pattern.partition("(")
-    if not fnmatchcase(tool, name):
+    detail = act.detail
+    if not fnmatchcase(act.tool, name) and not (act.kind and fnmatchcase(act.kind, name)):
         return False
     if not paren:
         return True

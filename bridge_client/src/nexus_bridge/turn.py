@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -184,8 +185,7 @@ class Turn:
     # Questions
 
     def _asked(self, question: Permission) -> None:
-        detail = question.detail or question.title
-        found = policy.verdict(rules=self.agent.rules, tool=question.name, detail=detail)
+        found = policy.verdict(rules=self.agent.rules, act=self._act(question))
         if question.id in self._questions:
             return
         if found == "allow":
@@ -203,6 +203,20 @@ class Turn:
             self._wait_for_answer(question)
             self._packer.add(question)
             self._flush()
+
+    def _act(self, question: Permission) -> policy.Act:
+        """What the owner's rules look at. A link that leads elsewhere is judged by where it leads."""
+        now = datetime.now().astimezone()
+        asker, room = self.prompt.asker, self.prompt.room
+        return policy.Act(
+            tool=question.name,
+            detail=question.detail or question.title,
+            kind=question.tool,
+            paths=[resolved(path, workdir=self.agent.workdir) for path in question.paths],
+            asker=(asker.username, asker.id),
+            room=(room.name, room.id),
+            hour=now.hour + now.minute / 60,
+        )
 
     def _wait_for_answer(self, question: Permission) -> None:
         expires_at = self._loop.time() + self._limits.permission_s
@@ -222,8 +236,7 @@ class Turn:
         if asked is None or self.done is not None:
             return
         question = asked.permission
-        detail = question.detail or question.title
-        is_theirs = policy.is_still_allowed(rules=self.agent.rules, tool=question.name, detail=detail)
+        is_theirs = policy.is_still_allowed(rules=self.agent.rules, act=self._act(question))
         if not is_theirs and order.allow:
             return
         del self._questions[order.permission]
@@ -357,3 +370,11 @@ class Turn:
 def _sentence(text: str) -> str:
     """What a CLI says of its failure, cut to what a frame takes."""
     return text.encode(errors="replace").decode()[:2_000]
+
+
+def resolved(path: str, *, workdir: Path) -> str:
+    """The whole path, through all links, of what a CLI names in its own way."""
+    try:
+        return str((workdir / Path(path).expanduser()).resolve())
+    except (OSError, RuntimeError, ValueError):
+        return path
