@@ -18,7 +18,7 @@ export RC_URL RC_ADMIN RC_ADMIN_PASSWORD RC_CODE RC_HOOK_HOST
 RC_HOST = $(shell sed -E 's,^[a-z]+://([^/:]+).*,\1,' <<<"$(RC_URL)")
 comma := ,
 
-.PHONY: help install install-dev demo test faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
+.PHONY: help install install-dev demo test test-clis bench-agents faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -36,6 +36,12 @@ demo: install  ## Run a whole Nexus here until Ctrl-C (ONCE=1: check one round t
 
 test: install-dev  ## Run all tests on embedded services (ARGS="-k words" chooses)
 	@$(PYTHON) -m pytest $(ARGS)
+
+test-clis: install-dev  ## Install real CLIs into .nexus/clis and drive whole turns of each (ARGS="-k codex")
+	@NEXUS_TEST_CLIS=1 $(PYTHON) -m pytest tests/clis -q --deselect tests/clis/test_figures.py $(ARGS)
+
+bench-agents: install-dev  ## Measure turns of real CLIs through Nexus beside the bare CLI, memory, and 100 MB of output
+	@NEXUS_TEST_CLIS=1 $(PYTHON) -m pytest tests/clis/test_figures.py -q -s $(ARGS)
 
 faults: install-dev  ## Run the long fault tests and the long model exploration (SEED= replays one)
 	@FAULTS_LONG=1 $(if $(SEED),FAULTS_SEED=$(SEED)) $(PYTHON) -m pytest tests/faults tests/model -s $(ARGS)

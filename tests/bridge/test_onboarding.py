@@ -56,17 +56,16 @@ def hub():
     server.server_close()
 
 
-def join(hub: str, directory: Path, **options):
-    said: list[str] = []
-    options = {
-        "link": f"{hub}/join#{CODE}",
-        "path": directory / "bridge.toml",
-        "workdir": str(directory / "work"),
-    } | options
+def join(hub: str, directory: Path, *, path: Path | None = None) -> None:
     setup.join(
-        env={"PATH": "/usr/bin"}, ask=lambda _, default: default, say=said.append, insecure_lan=False, **options
+        link=f"{hub}/join#{CODE}",
+        path=path or directory / "bridge.toml",
+        workdir=str(directory / "work"),
+        env={"PATH": "/usr/bin"},
+        ask=lambda _, default: default,
+        say=lambda _: None,
+        insecure_lan=False,
     )
-    return said
 
 
 def test_a_link_becomes_a_private_configuration_that_loads(hub, tmp_path):

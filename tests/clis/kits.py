@@ -19,8 +19,13 @@ class Kit:
     pypi: str = ""
     read: str = ""
     touch: str = ""
+    hub_names: str = "mcp__nexus__{name}"
     options: Mapping[str, str] = field(default_factory=dict)
     holes: Mapping[str, str] = field(default_factory=dict)
+
+    def hub_tool(self, name: str) -> str:
+        """What the model calls a tool of the hub by."""
+        return self.hub_names.format(name=name)
 
     def env(self, *, url: str, home: Path) -> dict[str, str]:
         return _ENVIRONMENTS[self.kind](url, home)
@@ -96,6 +101,9 @@ def tool(name: str, **given: object) -> str:
 
 _ENVIRONMENTS = {"claude": _claude, "codex": _codex, "gemini": _gemini, "hermes": _hermes, "opencode": _opencode}
 
+GEMINI_FORGETS = "0.61 does not find its own sessions again (session/load); it starts afresh and the room is told so"
+NO_FIELD = "the Agent Client Protocol has no field for the reason of a no"
+
 KITS: Sequence[Kit] = (
     Kit(
         kind="claude",
@@ -116,14 +124,23 @@ KITS: Sequence[Kit] = (
     ),
     Kit(
         kind="gemini",
+        holes={
+            "reason_of_a_no_reaches_the_model": NO_FIELD,
+            "error_429": "it tries again by itself for minutes and says nothing; the idle limit ends that",
+            "broken_stream": "it ends a turn whose stream broke as if it were complete, with what had come",
+            "resume_after_the_process_was_killed": GEMINI_FORGETS,
+            "resume_after_the_bridge_was_killed": GEMINI_FORGETS,
+        },
         program="gemini",
         npm="@google/gemini-cli",
         read=tool("read_file", file_path="notes.txt"),
         touch=tool("run_shell_command", command="touch made.txt", description="make it"),
+        hub_names="mcp_nexus_{name}",
         options={"model": "gemini-2.5-flash"},
     ),
     Kit(
         kind="hermes",
+        holes={"reason_of_a_no_reaches_the_model": NO_FIELD},
         program="hermes",
         pypi="hermes-agent[acp,mcp]",
         read=tool("terminal", command="cat notes.txt"),
@@ -131,9 +148,11 @@ KITS: Sequence[Kit] = (
     ),
     Kit(
         kind="opencode",
+        holes={"reason_of_a_no_reaches_the_model": NO_FIELD},
         program="opencode",
         npm="opencode-ai",
         read=tool("read", filePath="NOTES"),
         touch=tool("bash", command="touch made.txt", description="make it"),
+        hub_names="nexus_{name}",
     ),
 )

@@ -32,8 +32,8 @@ def gateway(tmp_path_factory, django_db_setup, django_db_blocker):
     directory = tmp_path_factory.mktemp("gateway")
     (directory / "secrets").write_text("NOTES=s3cret\n")
     (directory / "secrets").chmod(0o600)
-    settings = {"NEXUS_MCP_COMMANDS": sys.executable, "NEXUS_MCP_SECRETS": str(directory / "secrets")}
-    with django_db_blocker.unblock(), running_gateway(directory, **settings) as process:
+    own = running_gateway(directory, NEXUS_MCP_COMMANDS=sys.executable, NEXUS_MCP_SECRETS=str(directory / "secrets"))
+    with django_db_blocker.unblock(), own as process:
         yield process
 
 
@@ -51,7 +51,7 @@ def run(world):
     )
     pk = world.ask("why is CI red?")
     Invocation.objects.filter(pk=pk).update(state=State.RUNNING)
-    return Invocation.objects.select_related("message").get(pk=pk)
+    return Invocation.objects.select_related("message", "room").get(pk=pk)
 
 
 @pytest.fixture
