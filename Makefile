@@ -38,10 +38,10 @@ test: install-dev  ## Run all tests on embedded services (ARGS="-k words" choose
 	@$(PYTHON) -m pytest $(ARGS)
 
 test-clis: install-dev  ## Install real CLIs into .nexus/clis and drive whole turns of each (ARGS="-k codex")
-	@NEXUS_TEST_CLIS=1 $(PYTHON) -m pytest tests/clis -q --deselect tests/clis/test_figures.py $(ARGS)
+	@NEXUS_TEST_CLIS=1 $(PYTHON) -m pytest tests/clis -q $(ARGS)
 
 bench-agents: install-dev  ## Measure turns of real CLIs through Nexus beside the bare CLI, memory, and 100 MB of output
-	@NEXUS_TEST_CLIS=1 $(PYTHON) -m pytest tests/clis/test_figures.py -q -s $(ARGS)
+	@$(PYTHON) -m benchmarks.agents
 
 faults: install-dev  ## Run the long fault tests and the long model exploration (SEED= replays one)
 	@FAULTS_LONG=1 $(if $(SEED),FAULTS_SEED=$(SEED)) $(PYTHON) -m pytest tests/faults tests/model -s $(ARGS)

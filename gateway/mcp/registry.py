@@ -86,7 +86,8 @@ def note_tools(*, server: McpServer, tools: Sequence[Mapping[str, Any]], actor: 
         McpServer.objects.filter(pk=server.pk).update(
             definition_hash=found, tools=list(tools), **({} if is_as_approved else {"is_enabled": False})
         )
-        audit.record(actor=actor, action="mcp_server_changed", target=server.name, is_as_approved=is_as_approved)
+        action = "mcp_server_changed" if server.approved_hash else "mcp_server_looked_at"
+        audit.record(actor=actor, action=action, target=server.name, is_as_approved=is_as_approved)
     return is_as_approved
 
 

@@ -1,6 +1,7 @@
 """Plays whole turns of a real process through its adapter, as the runner does, but plainly."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from nexus_bridge.adapters.base import Adapter, Turn
@@ -16,6 +17,7 @@ class LiveCli:
     def __init__(self, *, adapter: Adapter, process: Process, quiet_s: float) -> None:
         self.adapter = adapter
         self.process = process
+        self.first_text_at = 0.0
         self._quiet_s = quiet_s or None
 
     @classmethod
@@ -27,11 +29,14 @@ class LiveCli:
 
     async def ask(self, text: str, *, decide: Decide = lambda _: False, interrupt_at: str = "") -> list[AnyEvent]:
         self.process.begin_turn()
+        self.first_text_at = 0.0
         self.process.write(self.adapter.turn(Turn(text=text)))
         said: list[AnyEvent] = []
         while not any(isinstance(event, Done) for event in said):
             for event in await self._next():
                 said.append(event)
+                if isinstance(event, Text) and not self.first_text_at:
+                    self.first_text_at = time.perf_counter()
                 if isinstance(event, Permission):
                     self.process.write(self.adapter.answer(event.id, allow=decide(event), note="the room said no"))
                 if interrupt_at and isinstance(event, Text) and interrupt_at in event.delta:

@@ -38,8 +38,11 @@ def gateway(tmp_path_factory, django_db_setup, django_db_blocker):
 
 
 @pytest.fixture
-def world(transactional_db, settings):
+def world(transactional_db, settings, tmp_path):
+    (tmp_path / "secrets").write_text("NOTES=s3cret\n")
+    (tmp_path / "secrets").chmod(0o600)
     settings.NEXUS_MCP_COMMANDS = [sys.executable]
+    settings.NEXUS_MCP_SECRETS = str(tmp_path / "secrets")
     return World()
 
 
