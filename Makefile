@@ -38,7 +38,7 @@ test: install-dev  ## Run all tests on embedded services (ARGS="-k words" choose
 	@$(PYTHON) -m pytest $(ARGS)
 
 test-clis: install-dev  ## Install real CLIs into .nexus/clis and drive whole turns of each (ARGS="-k codex")
-	@NEXUS_TEST_CLIS=1 $(PYTHON) -m pytest tests/clis -q $(ARGS)
+	@TEST_CLIS=1 $(PYTHON) -m pytest tests/clis -q $(ARGS)
 
 bench-agents: install-dev  ## Measure turns of real CLIs through Nexus beside the bare CLI, memory, and 100 MB of output
 	@$(PYTHON) -m benchmarks.agents

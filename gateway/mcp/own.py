@@ -4,20 +4,21 @@ All of them are bound to the room of the turn that calls. `ask_person` waits, so
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Any, Final
 
 from django.db import transaction
 
-from composer import landmarks
+from composer import asked, landmarks
 from composer.memory import recall, scopes
-from composer.memory.lines import SPOKEN, Line, moment_of, select
+from composer.memory.lines import SPOKEN, Line, select
 from composer.models import KINDS, Fact
 from gateway.mcp.definitions import McpError
 from gateway.models import Invocation
 
 MAX_LINES: Final = 50
+SEARCHED_TOKENS: Final = 4_000
 MAX_LINE_CHARS: Final = 2_000
 CONFIDENCE: Final = 0.7
 """What an agent says weighs less than a person's word, and never replaces it."""
@@ -44,13 +45,14 @@ def _schema(required: tuple[str, ...] = (), **properties: dict[str, Any]) -> dic
 
 
 def search_memory(run: Invocation, arguments: Mapping[str, Any]) -> str:
-    query = text_argument(arguments, "query", most=2_000)
-    room = run.room
-    scope = scopes.of_talk(room_id=room.pk, rid=room.rid, kind=room.kind)
-    found = recall.start(query=query, scope=scope).take(room_id=room.pk, before=moment_of(run.message))
-    if found.trouble:
-        return f"Memory could not be asked: {found.trouble}."
-    lines = list(found.lines)[: _count(arguments, default=10)]
+    # Searching needs numpy and the room's index, which a gateway has no other use for.
+    from composer.retrieval import search
+
+    query, limit = text_argument(arguments, "query", most=2_000), _count(arguments, default=10)
+    who = replace(asked.read(invocation_id=run.pk), text=query)
+    scope = scopes.of_talk(room_id=who.room_id, rid=who.rid, kind=who.kind)
+    heard = recall.start(query=query, scope=scope).hear(own_id=who.question.id)
+    lines = search.search(asked=who, tokens=SEARCHED_TOKENS, remembered=heard.scores)[:limit]
     return "\n".join(_line(line) for line in lines) or "Nothing that bears on it was said here."
 
 

@@ -1,6 +1,6 @@
 """Real agent CLIs against a fake model API: no key, no network but loopback, a scratch home.
 
-A CLI is taken from PATH or from .nexus/clis; `NEXUS_TEST_CLIS=1` installs it there with npm first.
+A CLI is taken from PATH or from .nexus/clis; `TEST_CLIS=1` installs it there with npm first.
 """
 
 import json
@@ -71,7 +71,7 @@ def claude() -> str:
 def program_of(kit: Kit) -> str:
     """The CLI's own program, installed first where that is asked for; skips the test where there is none."""
     installed = CLIS / "hermes" / "bin" / kit.program if kit.pypi else CLIS / "node_modules" / ".bin" / kit.program
-    if os.environ.get("NEXUS_TEST_CLIS") == "1" and not installed.exists():
+    if os.environ.get("TEST_CLIS") == "1" and not installed.exists():
         install(kit)
     found = str(installed) if installed.exists() else shutil.which(kit.program)
     if found is None:

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.real_cli,
     pytest.mark.django_db(transaction=True),
     pytest.mark.timeout(240),
-    pytest.mark.skipif(os.environ.get("NEXUS_TEST_CLIS") != "1", reason="minutes long: make test-clis"),
+    pytest.mark.skipif(os.environ.get("TEST_CLIS") != "1", reason="minutes long: make test-clis"),
 ]
 
 EACH_KIT = pytest.mark.parametrize("kit", KITS, ids=lambda kit: kit.kind)
