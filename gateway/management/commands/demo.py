@@ -141,6 +141,8 @@ def _write_bridge_config(*, path: Path, token: str) -> None:
         cli="echo",
         command=[sys.executable, "-m", "nexus_bridge.echo_cli"],
         workdir=str(workdir),
+        # Ids begin anew with each demo; the journal of a bridge of yours, or of another demo, has seen them.
+        journal=str(path.parent / "journal"),
     )
     # The supervisor starts the bridge as soon as the file is there, so it appears whole.
     draft = path.with_suffix(".new")
