@@ -15,9 +15,11 @@ MAX_LINE_CHARS = 8_000
 SPOKEN: LiteralString = "m.deleted_at IS NULL AND m.system_type = '' AND m.text <> ''"
 """Only what people and agents said: no tombstones, no system messages, nothing empty."""
 
+# Postgres counts the microseconds: hundreds of `datetime`s a prompt would take longer than the query.
 _SELECT: LiteralString = (
-    "SELECT m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), coalesce(u.username, a.slug), m.ts,"
-    " m.rc_updated_at, m.thread, left(m.text, 8000) FROM messages m"
+    "SELECT m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), coalesce(u.username, a.slug),"
+    " (extract(epoch FROM m.ts) * 1000000)::bigint, (extract(epoch FROM m.rc_updated_at) * 1000000)::bigint,"
+    " m.thread, left(m.text, 8000) FROM messages m"
     " LEFT JOIN users u ON u.id = m.user_id LEFT JOIN agents a ON a.id = m.agent_id WHERE "
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,10 +69,7 @@ def moment_of(message: Message) -> Moment:
 
 def select(where: LiteralString, parameters: Sequence[Any]) -> list[Line]:
     """Lines of the messages `m` that `where` (with its ORDER BY and LIMIT) picks, in the query's order."""
-    return [
-        Line(pk, rc_id, user_id, agent_id, name, micros(ts), micros(revision), thread, text)
-        for pk, rc_id, user_id, agent_id, name, ts, revision, thread, text in sql.rows(_SELECT + where, parameters)
-    ]
+    return [Line(*row) for row in sql.rows(_SELECT + where, parameters)]
 
 
 def line_of(*, message: Message, name: str) -> Line:
