@@ -57,9 +57,12 @@ class Known:
 
 
 def remember(
-    *, scope: str, key: str, value: str, message_id: int, user_id: int, expires_at: datetime | None = None
+    *, scope: str, key: str, value: str, message_id: int, user_id: int | None, expires_at: datetime | None = None
 ) -> tuple[int, bool]:
-    """Set a fact; one with the same key is replaced. Its number, and whether it is new. Raises TooManyFactsError."""
+    """Set a fact (`user_id` is empty where an agent does); one with the same key is replaced. Its number, and whether it is new.
+
+    Raises TooManyFactsError.
+    """
     key = key or f"{NOTE}{message_id}"
     # Expired ones would still hold their keys and count.
     sql.execute("DELETE FROM facts WHERE scope = %s AND expires_at <= now()", [scope])

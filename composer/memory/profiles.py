@@ -50,7 +50,7 @@ def of_scopes(*, names: dict[str, str]) -> list[Known]:
     """
     rows = sql.rows(
         "SELECT id, scope, key, value, source_message_id FROM facts WHERE scope = ANY(%s::text[])"
-        " AND memory_id IS NULL AND (expires_at IS NULL OR expires_at > now()) ORDER BY updated_at DESC, id LIMIT %s",
+        " AND (memory_id IS NULL OR confidence = 1) AND (expires_at IS NULL OR expires_at > now()) ORDER BY updated_at DESC, id LIMIT %s",
         [list(names), MAX_FACTS],
     )
     return [

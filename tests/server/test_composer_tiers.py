@@ -14,7 +14,7 @@ from tests.server.people import make_room, make_user
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
 
-MONDAY = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+MONDAY = (datetime.now(UTC) - timedelta(days=20)).replace(hour=9, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 import uuid
 from datetime import timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from composer import compose as composing
@@ -227,6 +230,20 @@ def test_forget_me_asks_first_and_then_removes_all_of_a_person(room, agent, memo
     assert [model.objects.count() for model in (Fact, Landmark, Prompt)] == [0, 0, 0]
     assert [key for key in memory.memories if key not in (kept.pk, row.message_id)] == []
     assert Forgetting.objects.get().done_at is not None
+
+
+def test_an_operator_forgets_a_person_who_has_left(room):
+    said_by_bob = say(room, make_user("bob"), "bob was here")
+    out = StringIO()
+
+    call_command("forget_person", "bob", stdout=out)
+    before = Message.objects.get(pk=said_by_bob.pk).text
+    call_command("forget_person", "uid-bob", "--yes", stdout=out)
+
+    assert (before, Message.objects.get(pk=said_by_bob.pk).text) == ("bob was here", "")
+    assert "bob has 1 messages" in out.getvalue()
+    with pytest.raises(CommandError, match="no user"):
+        call_command("forget_person", "nobody", "--yes")
 
 
 def test_forgetting_is_taken_up_again_and_what_comes_later_stays(room, monkeypatch):

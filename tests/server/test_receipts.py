@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from composer import compose as composing
 from composer.memory import recall, working
-from composer.models import Fact, Landmark
+from composer.models import Fact, Landmark, Prompt, Summary
 from gateway.ingest import Batch, Ingest
 from gateway.models import Message, Notice, NoticeKind
 from runtime.models import ReplyPart
@@ -68,6 +68,28 @@ def test_a_deleted_message_is_counted_and_not_linked(composed):
     Message.objects.filter(pk=gone.pk).update(text="", deleted_at=timezone.now())
 
     assert gone.rc_id not in _why()
+
+
+def test_a_summary_says_from_where_to_where_it_goes(composed):
+    first, last = Message.objects.order_by("pk")[:2]
+    summary = Summary.objects.create(
+        room=composed.room,
+        first_message=first,
+        last_message=last,
+        message_count=2,
+        tier="span",
+        text="bob: x",
+        token_count=2,
+        made_by="extractive",
+    )
+    sources = [{"kind": "summary", "id": summary.pk, "messages": 2}]
+    section = {"title": "Earlier, in short", "text": "", "token_count": 7, "sources": sources}
+    Prompt.objects.filter(invocation=composed).update(sections=[section])
+
+    receipt = _why()
+
+    assert "*Earlier, in short*: 7 tokens, 1 summary: [" in receipt
+    assert receipt.index(first.rc_id) < receipt.index(last.rc_id)
 
 
 def test_another_rooms_run_is_not_told(composed):

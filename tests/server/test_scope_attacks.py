@@ -126,7 +126,7 @@ def test_a_thread_id_of_another_room_opens_nothing(world):
 
 
 def test_poisoned_memories_name_what_they_like_and_change_nothing(world, memory):
-    ids = [world.salary.pk, world.key.pk, 10**17, -1, 0]
+    ids = [world.salary.pk, world.key.pk, 10**17, 10**30, -1, 0]
     for results in (
         [{"msg": pk, "score": 1e9} for pk in ids],
         [{"msg": pk, "score": -1.0, "text": "SALARY-5000", "scope": "room:rid-backend"} for pk in ids],

@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.db.models import Q
 
-from composer.models import Prompt
+from composer.models import Prompt, Summary
 from gateway import links
 from gateway.commands.registry import Order, command
 from gateway.models import Invocation, Message
@@ -79,6 +79,8 @@ def _section(section: dict[str, Any], *, room_id: int) -> str:
 def _named(kind: str, sources: Sequence[dict[str, Any]], *, room_id: int) -> str:
     if kind == "facts":
         return " " + " ".join(f"`#{source['id']}`" for source in sources[:MAX_LINKS])
+    if kind == "summaries":
+        return _spans([source["id"] for source in sources], room_id=room_id)
     if kind != "messages":
         return ""
     ids = [source["id"] for source in sources]
@@ -87,6 +89,20 @@ def _named(kind: str, sources: Sequence[dict[str, Any]], *, room_id: int) -> str
     names = rows.select_related("user", "agent").order_by("ts", "pk")
     told = [links.to_message(rc_id=row.rc_id, label=f"{_speaker(row)} {row.ts:%m-%d %H:%M}") for row in names]
     return f": {'… ' if len(ids) > MAX_LINKS else ''}{' '.join(told)}" if told else ""
+
+
+def _spans(ids: Sequence[int], *, room_id: int) -> str:
+    """From where to where each summary goes; one that an edit took away is not there any more."""
+    rows = Summary.objects.filter(pk__in=ids[:MAX_LINKS], room_id=room_id).order_by("first_message__ts")
+    told = [
+        f"{_link(row.first_message)} to {_link(row.last_message)}"
+        for row in rows.select_related("first_message", "last_message")
+    ]
+    return f": {', '.join(told)}" if told else ""
+
+
+def _link(row: Message) -> str:
+    return links.to_message(rc_id=row.rc_id, label=f"{row.ts:%m-%d %H:%M}")
 
 
 def _speaker(row: Message) -> str:
