@@ -25,6 +25,7 @@ LIMIT = 100
 
 GIVE_UP_S = 2.0
 MAX_QUERY_CHARS = 2_000
+MAX_ID = 2**63 - 1
 THREADS = 4
 """Calls at once per worker process; a call that hangs keeps one until its socket gives up. Above it nobody asks."""
 
@@ -82,7 +83,8 @@ class Pending:
             return Heard({}, str(error))
         scores: dict[int, float] = {}
         for hit in hits[: LIMIT * 2]:
-            if math.isfinite(hit.score):
+            # A number that no row of ours can have is nobody's message, and Postgres would not even compare it.
+            if math.isfinite(hit.score) and 0 < hit.msg <= MAX_ID:
                 scores[hit.msg] = max(hit.score, scores.get(hit.msg, hit.score))
         scores.pop(own_id, None)
         return Heard(scores)

@@ -152,6 +152,8 @@ def poisoned_memory(settings):
     """Whatever is asked, it names every message there is."""
     fake = FakeMemoryApi()
     settings.NEXUS_MEM0_URL = fake.url
+    # Prompts wait for memory only where it may know more than the words do.
+    settings.NEXUS_MEM0_LLM_URL = "http://127.0.0.1:9/v1"
     # What it says is waited for.
     settings.NEXUS_EMBEDDER_URL = "http://127.0.0.1:9/v1"
     settings.NEXUS_RECALL_TIMEOUT_S = 2.0

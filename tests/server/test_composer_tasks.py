@@ -34,7 +34,7 @@ def test_a_row_that_does_not_exist_is_nobodys_trouble():
 def test_the_composers_process_loads_neither_mem0_nor_a_model_client():
     code = (
         "import django; django.setup(); import composer.tasks, sys;"
-        "print([name for name in ('mem0', 'openai', 'numpy', 'qdrant_client', 'grpc', 'sqlalchemy', 'requests')"
+        "print([name for name in ('mem0', 'openai', 'qdrant_client', 'grpc', 'sqlalchemy', 'requests')"
         " if name in sys.modules])"
     )
 

@@ -67,6 +67,8 @@ class World:
 def memory(settings):
     fake = FakeMemoryApi()
     settings.NEXUS_MEM0_URL = fake.url
+    # Prompts wait for memory only where it may know more than the words do.
+    settings.NEXUS_MEM0_LLM_URL = "http://127.0.0.1:9/v1"
     recall._breaker.succeeded()
     working._breaker.succeeded()
     yield fake
