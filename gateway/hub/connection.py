@@ -51,6 +51,7 @@ class Connection:
         "opened_at",
         "rewound",
         "session",
+        "steers",
         "task",
         "token_digest",
         "uncommitted",
@@ -70,6 +71,8 @@ class Connection:
         """When each offer, by invocation and fence, was last sent on this connection."""
         self.decisions: set[int] = set()
         """Approvals whose decision was sent on this connection."""
+        self.steers: set[int] = set()
+        """Additions that were sent on this connection; the bridge counts each once all the same."""
         self.rewound: dict[int, int] = {}
         """For each run with a gap the seq that was asked for: frames already under way ask for it only once."""
         self._send = send

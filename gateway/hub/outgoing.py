@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from gateway import bridge_auth, sql
-from gateway.models import File
+from gateway.models import File, State, Steer
 from nexus_bridge import protocol
 
 ROUND_LIMIT: Final = 500
@@ -112,7 +112,7 @@ def due(*, known: Iterable[Known]) -> list[Errand]:
     rows = sql.rows(_DUE, [sessions, [pk for pk, _ in told], [fence for _, fence in told], ROUND_LIMIT])
     found = [_Due(*row) for row in rows]
     offers = _offers([row for row in found if not row.is_cancelled])
-    return [*offers, *(_cancel(row) for row in found if row.is_cancelled), *_decisions(sessions)]
+    return [*offers, *(_cancel(row) for row in found if row.is_cancelled), *_decisions(sessions), *_steers(sessions)]
 
 
 def _offers(rows: list[_Due]) -> list[Errand]:

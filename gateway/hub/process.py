@@ -149,6 +149,10 @@ class Hub:
                 if errand.key[0] in connection.decisions:
                     continue
                 connection.decisions.add(errand.key[0])
+            elif errand.kind == "steer":
+                if errand.key[0] in connection.steers:
+                    continue
+                connection.steers.add(errand.key[0])
             connection.post(errand.frame)
             metrics.FRAMES.labels(errand.kind).inc()
 

@@ -3,7 +3,7 @@
 from gateway.models.audit import AuditEntry, AuditSeal
 from gateway.models.bridges import Bridge, HostLease, JoinCode, ToolToken
 from gateway.models.identity import Agent, BotAccount, CliKind, PersonaVersion, Project, User, WhoMayAsk
-from gateway.models.invocations import FINAL, LIVE, Invocation, State
+from gateway.models.invocations import FINAL, LIVE, Invocation, State, Steer
 from gateway.models.messages import File, Message, Reaction, SetAside
 from gateway.models.notices import Notice, NoticeKind
 from gateway.models.rooms import Room, RoomCursor, RoomKind, RoomMember
@@ -39,6 +39,7 @@ __all__ = [
     "RoomTool",
     "SetAside",
     "State",
+    "Steer",
     "ToolToken",
     "User",
     "WhoMayAsk",

@@ -145,3 +145,19 @@ class Invocation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pk} {self.state}"
+
+
+class Steer(models.Model):
+    """Words that a person added to a running invocation."""
+
+    invocation = models.ForeignKey(Invocation, on_delete=models.CASCADE, related_name="steers")
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="steer")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    text = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "steers"
+
+    def __str__(self) -> str:
+        return f"{self.invocation_id} by {self.user_id}"

@@ -145,7 +145,7 @@ def footer(*, spent: Spent, tool_count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    if seconds < 10:
+    if seconds < 10 and not float(seconds).is_integer():
         return f"{max(seconds, 0.1):.1f} s"
     if seconds < 60:
         return f"{seconds:.0f} s"

@@ -576,3 +576,17 @@ def test_thoughts_and_sessions_are_told():
         )
         == 1
     )
+
+
+def test_words_added_on_the_way_make_one_turn_of_two_results():
+    claude = adapter()
+    claude.turn(Turn(text="first"))
+    written = claude.steer("/clear @file and this")
+    result = b'{"type":"result","subtype":"success","is_error":false,"result":"done","usage":{}}\n'
+
+    first = claude.feed(result)
+    second = claude.feed(result)
+
+    assert not any(isinstance(event, Done) for event in first)
+    assert isinstance(second[-1], Done)
+    assert b"\xe2\x80\x8b/clear @\xe2\x80\x8bfile" in written

@@ -20,7 +20,14 @@ FROM_BRIDGE: list[dict[str, Any]] = [
         "versions": [1],
         "client_version": "0.1.0",
         "agents": [
-            {"slug": "claude-alice", "cli_kind": "claude", "cli_version": "2.1", "workdir": "backend", "parallel": 2}
+            {
+                "slug": "claude-alice",
+                "cli_kind": "claude",
+                "cli_version": "2.1",
+                "workdir": "backend",
+                "parallel": 2,
+                "steers": False,
+            }
         ],
         "journal": JOURNAL,
         "runs": [{"invocation": 7, "fence": 2, "state": "lost", "last_seq": 0}],
@@ -83,6 +90,7 @@ FROM_HUB: list[dict[str, Any]] = [
         "by": "alice",
         "note": "",
     },
+    {"type": "steer", "invocation": 7, "fence": 1, "id": 3, "text": "the staging one", "by": "bob"},
     {"type": "drop", "invocation": 7, "reason": "stale_fence"},
     {"type": "bye", "reason": "slow", "reconnect": True, "message": ""},
 ]

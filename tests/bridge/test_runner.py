@@ -14,7 +14,7 @@ from nexus_bridge.adapters.base import Capabilities, Profile, Spawn
 from nexus_bridge.adapters.base import Turn as AdapterTurn
 from nexus_bridge.events import AnyEvent, Done, File, Notice, Permission, Text, ToolCall
 from nexus_bridge.files import Fetched
-from nexus_bridge.orders import Decide, Ending, Kill, Pause, Resume, Start, Stop
+from nexus_bridge.orders import Add, Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Packed
 from nexus_bridge.policy import Rules
 from nexus_bridge.process import SpawnFailed, StdinStuck
@@ -900,3 +900,36 @@ async def test_a_stopped_turn_sends_no_files(bench: Bench, tmp_path: Path) -> No
 
     assert bench.left == []
     assert not (tmp_path / ".nexus-files" / "7").exists()
+
+
+# Words added on the way
+
+
+async def test_what_a_person_adds_reaches_the_running_cli_once(bench: Bench) -> None:
+    class SteeredAdapter(LineAdapter):
+        def steer(self, text: str) -> bytes:
+            return f"steer {text};".encode()
+
+    bench.adapter = SteeredAdapter
+    bench.start()
+    cli = await bench.process()
+
+    for _ in range(2):
+        bench.runner.obey(Add(invocation=7, id=3, text="use staging", by="bob"))
+    cli.says(Done(status="ok"))
+    await bench.ended()
+
+    assert cli.stdin.count("steer bob adds: use staging;") == 1
+
+
+async def test_a_cli_that_takes_nothing_more_is_not_written_to(bench: Bench) -> None:
+    bench.start()
+    cli = await bench.process()
+    before = cli.stdin
+
+    bench.runner.obey(Add(invocation=7, id=3, text="use staging", by="bob"))
+    cli.says(Done(status="ok"))
+    await bench.ended()
+
+    assert cli.stdin == before
+    assert bench.host.notices(7) == ["This CLI takes nothing more while it works."]

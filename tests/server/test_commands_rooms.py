@@ -6,8 +6,22 @@ import pytest
 from django.utils import timezone
 
 from composer.models import Landmark
+from gateway.hub import outgoing
+from gateway.hub.outgoing import Known
 from gateway.ingest import Batch, Ingest
-from gateway.models import AuditEntry, Bridge, Invocation, Message, Notice, NoticeKind, Project, Room, RoomMember
+from gateway.models import (
+    AuditEntry,
+    Bridge,
+    Invocation,
+    Message,
+    Notice,
+    NoticeKind,
+    Project,
+    Room,
+    RoomMember,
+    Steer,
+)
+from nexus_bridge import protocol
 from tests.server import people
 from tests.server.chat_words import document, said
 from tests.server.posting import end, start
@@ -85,10 +99,41 @@ class TestJobs:
 
         assert lines[0].startswith(f"`#{running.pk}` claude-alice works for ")
         assert "@all" not in lines[0]
-        assert f"`#{queued.pk}` claude-alice waits for its turn, number 1 in the queue" in lines[1]
+        assert f"`#{queued.pk}` claude-alice waits for its turn for " in lines[1]
+        assert "number 1 in the queue · bob: second thing" in lines[1]
 
     def test_with_nothing_open_it_says_so(self, room):
         assert tell("!jobs") == "No question is open here."
+
+
+class TestSteer:
+    @pytest.fixture
+    def row(self, room, bob, agent):
+        Bridge.objects.filter(pk=agent.bridge_id).update(offers=[{"slug": agent.slug, "steers": True}])
+        return start(people.ask(room, bob, agent))
+
+    def test_words_are_passed_on_to_the_running_turn_and_sent_to_its_bridge(self, row):
+        answer = tell("@claude-alice !steer use staging", mentions=("claude-alice",))
+
+        [errand] = [one for one in outgoing.due(known=[Known(row.bridge_session, frozenset())]) if one.kind == "steer"]
+        assert answer == "Passed on to claude-alice."
+        assert isinstance(errand.frame, protocol.Steer)
+        assert (errand.frame.text, errand.frame.by, errand.frame.fence) == ("use staging", "bob", row.fence)
+
+    def test_who_may_not_stop_it_may_not_add_to_it(self, row):
+        assert "Only who asked" in tell("!steer delete it", by="dora")
+        assert not Steer.objects.exists()
+
+    def test_a_cli_that_takes_nothing_more_is_named(self, row, agent):
+        Bridge.objects.filter(pk=agent.bridge_id).update(offers=[{"slug": agent.slug, "steers": False}])
+
+        assert "takes nothing more while it works" in tell("!steer use staging")
+
+    def test_what_has_not_started_takes_it_by_the_prompt(self, room, bob, agent):
+        people.ask(room, bob, agent)
+
+        assert "has not started yet" in tell("!steer use staging")
+        assert "Say what to add" in tell("!steer")
 
 
 class TestCost:

@@ -93,6 +93,7 @@ async def offers(agents: Sequence[Agent]) -> list[AgentOffer]:
             cli_version=version,
             workdir=agent.workdir.name[:200],
             parallel=agent.parallel,
+            steers=adapter_class(agent.cli).capabilities.steer,
         )
         for agent, version in zip(agents, versions, strict=True)
     ]

@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from nexus_bridge import protocol
 from nexus_bridge.errors import ConnectionFailed
 from nexus_bridge.link import CLOSE_S, CLOSED_FOR_GOOD, BridgeConnection, connecting, connection_error
-from nexus_bridge.orders import Decide, Disconnect, Ending, Kill, Order, Pause, Resume, Start, Stop, Tell
+from nexus_bridge.orders import Add, Decide, Disconnect, Ending, Kill, Order, Pause, Resume, Start, Stop, Tell
 from nexus_bridge.packing import Packed
 from nexus_bridge.protocol import BadFrame, Error
 from nexus_bridge.session import Session
@@ -44,7 +44,7 @@ class Hands(Protocol):
     @property
     def session_count(self) -> int: ...
 
-    def obey(self, order: Start | Stop | Kill | Decide | Pause | Resume) -> None: ...
+    def obey(self, order: Start | Stop | Kill | Decide | Add | Pause | Resume) -> None: ...
 
 
 class Watcher(Protocol):
@@ -54,7 +54,7 @@ class Watcher(Protocol):
 
     def disconnected(self, *, reason: str, retry_in_s: float) -> None: ...
 
-    def ordered(self, order: Start | Stop | Kill | Decide | Pause | Resume) -> None: ...
+    def ordered(self, order: Start | Stop | Kill | Decide | Add | Pause | Resume) -> None: ...
 
     def said(self, invocation: int, chunks: Sequence[Packed]) -> None: ...
 

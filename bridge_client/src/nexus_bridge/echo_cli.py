@@ -124,6 +124,7 @@ class Echo:
         self.said = 0
         self.folder = ""
         self.given: object = None
+        self.added: list[str] = []
 
     def run(self) -> None:
         self.say("session", id=self.session, model="echo")
@@ -147,6 +148,8 @@ class Echo:
                     self.direct(match[1], match[2].strip())
                 question = DIRECTIVE.sub("", question).strip()
             self.text(answer_to(question, quotes))
+            while self.added:
+                self.text(f"\n\nMeanwhile {self.added.pop(0)}")
         except InterruptedTurnError:
             self.say("done", status="interrupted")
             return
@@ -238,6 +241,9 @@ class Echo:
                 sys.exit(0)
             if frame.get("type") == "interrupt":
                 raise InterruptedTurnError
+            if frame.get("type") == "steer":
+                self.added.append(str(frame.get("text", "")))
+                continue
             if frame.get("type") == "nothing":
                 self.frames = later + self.frames
                 return

@@ -44,6 +44,16 @@ class Decide:
 
 
 @dataclass(frozen=True, slots=True)
+class Add:
+    """A person adds this to the running turn; the same `id` counts once."""
+
+    invocation: int
+    id: int
+    text: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Stop reading this run's CLI: too much of what it said is not acked."""
 
@@ -70,7 +80,7 @@ class Tell:
     text: str
 
 
-Order = Start | Stop | Kill | Decide | Pause | Resume | Disconnect | Tell
+Order = Start | Stop | Kill | Decide | Add | Pause | Resume | Disconnect | Tell
 
 
 @dataclass(frozen=True, slots=True)

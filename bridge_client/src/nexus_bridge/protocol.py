@@ -60,6 +60,7 @@ class AgentOffer(Part, frozen=True):
     cli_version: Short = ""
     workdir: Short = ""
     parallel: Annotated[int, Meta(ge=1, le=32)] = 1
+    steers: bool = False
 
 
 class OpenRun(Part, frozen=True):
@@ -251,6 +252,16 @@ class Decision(Frame, frozen=True, tag="decision"):
     note: Sentence = ""
 
 
+class Steer(Frame, frozen=True, tag="steer"):
+    """Words for a run that goes on. May come more than once; `id` tells repeats."""
+
+    invocation: InvocationId
+    fence: Fence
+    id: InvocationId
+    text: Annotated[str, Meta(max_length=8_000)]
+    by: Short = ""
+
+
 class Drop(Frame, frozen=True, tag="drop"):
     """Answer to a frame of a run that is over or held by another fence: kill it, forget it."""
 
@@ -287,7 +298,7 @@ ERROR_CODES: Final = (
 )
 
 FromBridge = Hello | Accepted | Refused | Chunks | End | Heartbeat | Error
-FromHub = Welcome | Prompt | Ack | Rewind | Cancel | Decision | Drop | Bye | Heartbeat | Error
+FromHub = Welcome | Prompt | Ack | Rewind | Cancel | Decision | Steer | Drop | Bye | Heartbeat | Error
 
 Decoded = TypeVar("Decoded")
 

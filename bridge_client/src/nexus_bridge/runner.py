@@ -15,7 +15,7 @@ from nexus_bridge.errors import BridgeError
 from nexus_bridge.events import Notice
 from nexus_bridge.files import Fetched
 from nexus_bridge.masking import masking, secrets_in
-from nexus_bridge.orders import Decide, Ending, Kill, Pause, Resume, Start, Stop
+from nexus_bridge.orders import Add, Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Cleaner
 from nexus_bridge.pool import LiveCli, Pool, StartProcess
 from nexus_bridge.protocol import Prompt
@@ -79,7 +79,7 @@ class Runner:
         """CLI processes that live, busy or idle."""
         return len(self._pool) + len(self._clis)
 
-    def obey(self, order: Start | Stop | Kill | Decide | Pause | Resume) -> None:
+    def obey(self, order: Start | Stop | Kill | Decide | Add | Pause | Resume) -> None:
         if isinstance(order, Start):
             self._start(order)
             return
@@ -91,6 +91,8 @@ class Runner:
                 turn.stop(order)
             case Decide():
                 turn.decide(order)
+            case Add():
+                turn.steer(order)
             case Pause() | Resume():
                 self._set_paused(turn, is_paused=isinstance(order, Pause))
 

@@ -12,7 +12,7 @@ from nexus_bridge.errors import CredentialsRefused, FinalError, Replaced, SentAw
 from nexus_bridge.journal import Journal
 from nexus_bridge.lanes import Lanes
 from nexus_bridge.offers import MAX_OPEN_RUNS, Gate, Offers
-from nexus_bridge.orders import Decide, Disconnect, Ending, Order, Stop
+from nexus_bridge.orders import Add, Decide, Disconnect, Ending, Order, Stop
 from nexus_bridge.output import OnAck, Output
 from nexus_bridge.post import Post
 from nexus_bridge.protocol import (
@@ -33,6 +33,7 @@ from nexus_bridge.protocol import (
     Load,
     Prompt,
     Rewind,
+    Steer,
     Welcome,
 )
 from nexus_bridge.spool import MAX_FRAME_CHUNKS
@@ -155,7 +156,7 @@ class Session:
             case _:
                 self._post.order(Disconnect(reason="the hub spoke before its welcome"))
 
-    def _receive_ready(self, frame: Prompt | Ack | Rewind | Cancel | Decision | Drop, *, now: float) -> None:
+    def _receive_ready(self, frame: Prompt | Ack | Rewind | Cancel | Decision | Steer | Drop, *, now: float) -> None:
         match frame:
             case Prompt():
                 self._offers.take(frame, now=now)
@@ -168,6 +169,8 @@ class Session:
                 self._offers.cancel(frame, now=now)
             case Decision():
                 self._decide(frame)
+            case Steer():
+                self._steer(frame)
             case _:
                 self._drop(frame.invocation, reason=frame.reason, now=now)
 
@@ -277,6 +280,11 @@ class Session:
                 note=decision.note,
             )
         )
+
+    def _steer(self, steer: Steer) -> None:
+        run = self._output.unfinished(steer.invocation)
+        if run is not None and run.fence == steer.fence and steer.invocation in self._lanes.alive:
+            self._post.order(Add(invocation=steer.invocation, id=steer.id, text=steer.text, by=steer.by))
 
     def _drop(self, invocation: int, *, reason: str, now: float) -> None:
         self._lanes.forget(invocation)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from nexus_bridge import events, policy
-from nexus_bridge.adapters.base import Adapter
+from nexus_bridge.adapters.base import Adapter, Steerable
 from nexus_bridge.events import AnyEvent, Done, Notice, Permission
-from nexus_bridge.orders import Decide, Ending, Kill, Stop
+from nexus_bridge.orders import Add, Decide, Ending, Kill, Stop
 from nexus_bridge.packing import Cleaner, Packed, Packer, fits
 from nexus_bridge.protocol import Outcome, Prompt, Usage
 from nexus_bridge.settings import Agent, Limits
@@ -92,6 +92,7 @@ class Turn:
         self._changed = asyncio.Event()
         self._questions: dict[str, _Question] = {}
         self._asking: set[asyncio.Task[None]] = set()
+        self._added: set[int] = set()
         self._adapter: Adapter | None = None
         self._stdin: Stdin | None = None
         self.files: Sequence[Path] = ()
@@ -104,6 +105,19 @@ class Turn:
         self._adapter = adapter
         self._stdin = stdin
         self._active_at = self._loop.time()
+
+    def steer(self, order: Add) -> None:
+        """What somebody adds reaches the CLI at once, each once; before it has its prompt, and after its end, never."""
+        if order.id in self._added or self.done is not None or self._stdin is None:
+            return
+        self._added.add(order.id)
+        if not isinstance(self._adapter, Steerable):
+            self._packer.add(Notice(level="warning", text="This CLI takes nothing more while it works."))
+        else:
+            by = f"{order.by} adds: " if order.by else ""
+            self._stdin.write(self._adapter.steer(by + order.text))
+            self._packer.add(Notice(text="Something was added."))
+        self._flush()
 
     def take(self, said: Sequence[AnyEvent]) -> None:
         """What the CLI said. After its `Done` nothing of this turn counts."""

@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from nexus_bridge import events
 from nexus_bridge.events import Permission
-from nexus_bridge.orders import Decide, Ending, Kill, Pause, Resume, Start, Stop
+from nexus_bridge.orders import Add, Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Packed
 from nexus_bridge.protocol import Prompt
 
@@ -57,7 +57,7 @@ class View:
     def disconnected(self, *, reason: str, retry_in_s: float) -> None:
         self._line(f"not connected: {printable(reason)}; trying again in {retry_in_s:.0f} s", "bad")
 
-    def ordered(self, order: Start | Stop | Kill | Decide | Pause | Resume) -> None:
+    def ordered(self, order: Start | Stop | Kill | Decide | Add | Pause | Resume) -> None:
         match order:
             case Start():
                 self._started(order.prompt)
@@ -65,6 +65,8 @@ class View:
                 self._line(f"{self._name(order.invocation)}: stopping, {printable(order.reason)}", "bad")
             case Kill():
                 self._line(f"{self._name(order.invocation)}: killed, {printable(order.reason)}", "bad")
+            case Add():
+                self._line(f"{self._name(order.invocation)}: {printable(order.by) or 'somebody'} adds words", "ask")
             case Decide():
                 said = "allowed" if order.allow else "denied"
                 self._line(f"{self._name(order.invocation)}: {said} by {printable(order.by) or 'the hub'}", "ask")

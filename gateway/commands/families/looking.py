@@ -1,5 +1,6 @@
 """`!help`, `!who` and `!jobs`: what there is, and who is at what."""
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
@@ -12,6 +13,8 @@ from runtime.reply import duration, one_line
 
 _SHOWN: Final = 20
 """Rows that `!jobs` lists; a room with more of them is told how many there are."""
+
+_MENTIONS: Final = re.compile(r"\A(?:\s*@\S+)+\s*")
 
 DOING: Final[dict[str, str]] = {
     State.QUEUED: "waits for its turn",
@@ -95,15 +98,15 @@ def _work(rows: Iterable[Invocation], *, order: Order) -> str:
 
 
 def _one_row(row: Invocation, *, place: int, now: datetime) -> str:
-    doing = DOING.get(row.state, row.state)
+    doing = f"{DOING.get(row.state, row.state)} {_for(row, now=now)}"
     if row.state == State.WAITING:
-        doing += f" until {wording.at(row.wait_until)}"
+        doing += f", until {wording.at(row.wait_until)}"
     elif place:
         doing += f", number {place} in the queue"
-    what = one_line(row.message.text) or "a message without text"
-    return f"`#{row.pk}` {row.agent.slug} {doing} {_for(row, now=now)}, asked by {row.root_asker.username}: {what}"
+    what = one_line(_MENTIONS.sub("", row.message.text)) or "a message without text"
+    return f"`#{row.pk}` {row.agent.slug} {doing} · {row.root_asker.username}: {what}"
 
 
 def _for(row: Invocation, *, now: datetime) -> str:
     since = row.running_at if row.state == State.RUNNING and row.running_at else row.opened_at
-    return f"for {duration(max((now - since).total_seconds(), 1.0))}"
+    return f"for {duration(max(round((now - since).total_seconds()), 1))}"

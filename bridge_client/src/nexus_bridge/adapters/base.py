@@ -7,7 +7,7 @@ process; all bytes pass through `feed` and all it wants to write is returned. On
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from nexus_bridge.events import AnyEvent
 
@@ -72,6 +72,14 @@ class Turn:
 
     text: str
     files: Sequence[Path] = ()
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """An adapter whose capabilities say `steer`."""
+
+    def steer(self, text: str) -> bytes:
+        """Give the CLI more words within the open turn; `text` is data, as in a turn."""
 
 
 class Adapter(Protocol):

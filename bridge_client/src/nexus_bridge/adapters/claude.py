@@ -44,6 +44,7 @@ class ClaudeAdapter:
         resume=True,
         mcp_per_session=True,
         cost=True,
+        steer=True,
     )
 
     def __init__(self, *, profile: Profile) -> None:
@@ -76,8 +77,12 @@ class ClaudeAdapter:
     def turn(self, turn: Turn) -> bytes:
         self._output.begin()
         text = "\n".join([turn.text, *(f"Attached file: {path}" for path in turn.files)])
-        message = {"role": "user", "content": [{"type": "text", "text": break_syntax(text)}]}
-        return _line({"type": "user", "message": message, "parent_tool_use_id": None, "session_id": ""})
+        return _user(text)
+
+    def steer(self, text: str) -> bytes:
+        """Claude takes it up as a turn of its own behind the running one; for the room they are one."""
+        self._output.steered()
+        return _user(text)
 
     def feed(self, data: bytes) -> list[AnyEvent]:
         return self._output.feed(data)
@@ -150,6 +155,11 @@ def _mcp_config(profile: Profile) -> str:
         "headers": {"Authorization": f"Bearer {profile.mcp_token}"},
     }
     return json.dumps({"mcpServers": {"nexus": server}})
+
+
+def _user(text: str) -> bytes:
+    message = {"role": "user", "content": [{"type": "text", "text": break_syntax(text)}]}
+    return _line({"type": "user", "message": message, "parent_tool_use_id": None, "session_id": ""})
 
 
 def _line(frame: object) -> bytes:

@@ -64,6 +64,7 @@ class ClaudeOutput:
         self._is_interrupting = False
         self._is_hopeless = False
         self._owed_results = 0
+        self._added_turns = 0
         self._cost_total = 0.0
         self._streamed: set[str] = set()
         self._streaming = ""
@@ -85,12 +86,17 @@ class ClaudeOutput:
     def begin(self) -> None:
         self._is_open = True
         self._is_interrupting = self._is_hopeless = False
+        self._added_turns = 0
         self._streamed.clear()
         self._streaming = ""
         self._open_tools.clear()
         self._denied.clear()
         self._error = ""
         self._noise_told = 0
+
+    def steered(self) -> None:
+        """One more user frame was sent: one more result comes before the turn is over."""
+        self._added_turns += 1
 
     def interrupting(self) -> None:
         self._is_interrupting = True
@@ -291,7 +297,11 @@ class ClaudeOutput:
             return []
         if not self._is_open:
             return []  # a background task of an earlier turn; its room has its answer already
-        return [usage, *self._end(self._verdict(frame))]
+        done = self._verdict(frame)
+        if self._added_turns and done.status == "ok":
+            self._added_turns -= 1
+            return [usage]
+        return [usage, *self._end(done)]
 
     def _usage(self, frame: Frame) -> Usage:
         counts = object_of(frame, "usage")

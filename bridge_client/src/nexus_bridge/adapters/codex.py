@@ -212,6 +212,9 @@ class CodexAdapter:
         self._prompt = None
         self._rpc.later(self._rpc.request("turn/start", given))
 
+    def steer(self, text: str) -> bytes:
+        return self._said(text)
+
     def _said(self, words: str) -> bytes:
         if not self._output.turn_id:
             return b""

@@ -31,7 +31,7 @@ class EchoAdapter:
 
     kind: ClassVar[str] = "echo"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        deltas=True, thinking=True, permissions=True, interrupt=True, resume=True
+        deltas=True, thinking=True, permissions=True, interrupt=True, resume=True, steer=True
     )
 
     def __init__(self, *, profile: Profile) -> None:
@@ -76,6 +76,9 @@ class EchoAdapter:
 
     def answer(self, permission: str, *, allow: bool, note: str) -> bytes:
         return _line(type="answer", id=permission, allow=allow, note=note)
+
+    def steer(self, text: str) -> bytes:
+        return _line(type="steer", text=text)
 
     def interrupt(self) -> bytes:
         return _line(type="interrupt")
