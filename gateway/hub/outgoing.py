@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from gateway import bridge_auth, sql
-from gateway.models import File, State, Steer
+from gateway.models import File
 from nexus_bridge import protocol
 
 ROUND_LIMIT: Final = 500
@@ -228,3 +228,23 @@ def _decisions(sessions: list[str]) -> list[Errand]:
         )
         found.append(Errand(session=session, kind="decision", key=(pk, 0), frame=frame))
     return found
+
+
+_STEERS: Final = (
+    "SELECT i.bridge_session, s.id, i.id, i.fence, s.text, u.username FROM invocations i"
+    " JOIN steers s ON s.invocation_id = i.id JOIN users u ON u.id = s.user_id"
+    " WHERE i.bridge_session = ANY(%s) AND i.state = 'running' ORDER BY s.id LIMIT %s"
+)
+
+
+def _steers(sessions: list[str]) -> list[Errand]:
+    """What people added to runs that go on; the bridge counts each once."""
+    return [
+        Errand(
+            session=session,
+            kind="steer",
+            key=(pk, 0),
+            frame=protocol.Steer(invocation=invocation_id, fence=fence, id=pk, text=text[:8_000], by=by[:200]),
+        )
+        for session, pk, invocation_id, fence, text, by in sql.rows(_STEERS, [sessions, ROUND_LIMIT])
+    ]
