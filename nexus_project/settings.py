@@ -60,6 +60,8 @@ NEXUS_SWEEP_S = _env.number("NEXUS_SWEEP_S", default=5, at_least=0.2, at_most=60
 NEXUS_MENTION_MAX_AGE_S = _env.number("NEXUS_MENTION_MAX_AGE_S", default=900, at_least=10, at_most=7 * 86_400)
 NEXUS_MCP_COMMANDS = _env.words("NEXUS_MCP_COMMANDS", default=())
 NEXUS_MCP_SECRETS = _env.text("NEXUS_MCP_SECRETS", default="")
+NEXUS_HOST_USER = _env.text("NEXUS_HOST_USER", default="")
+NEXUS_HOST_DIR = _env.text("NEXUS_HOST_DIR", default="/var/lib/nexus-host")
 NEXUS_HOST_CLIS = _env.flag("NEXUS_HOST_CLIS", default=False)
 NEXUS_KEEP_CHUNKS_DAYS = _env.number("NEXUS_KEEP_CHUNKS_DAYS", default=30, at_least=1, at_most=3650)
 NEXUS_KEEP_FILES_DAYS = _env.number("NEXUS_KEEP_FILES_DAYS", default=30, at_least=1, at_most=3650)

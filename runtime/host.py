@@ -17,9 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connection
+
+from runtime.host_user import HostUser
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Bundle:
 
     config: Path
     home: Path
+    user: HostUser | None = None
 
 
 class Lease:
@@ -146,6 +149,7 @@ class Host:
             cwd=bundle.config.parent,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            **_as(bundle.user),
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread of ours holds a lock here
         )
         logger.info("host's bridge started", extra={"pid": child.pid})
@@ -165,6 +169,13 @@ class Host:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._stop.wait(min(RENEW_S, max(0.0, until - time.monotonic()))):
             self._lease.renew()
+
+
+def _as(user: HostUser | None) -> dict[str, Any]:
+    """Nothing of our own groups goes along."""
+    if user is None or not user.must_switch:
+        return {}
+    return {"user": user.uid, "group": user.gid, "extra_groups": []}
 
 
 def stop_bridge(child: "subprocess.Popen[bytes]") -> int:

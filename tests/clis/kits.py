@@ -116,6 +116,7 @@ KITS: Sequence[Kit] = (
     Kit(
         kind="codex",
         program="codex",
+        hub_names="mcp__nexus::{name}",
         npm="@openai/codex",
         read=tool("exec_command", cmd="cat notes.txt"),
         touch=tool(

@@ -1,4 +1,4 @@
-"""Runs the host's own bridge: @shell-echo, and with NEXUS_HOST_CLIS=1 an agent for each real CLI that is found."""
+"""Runs the host's own bridge: @shell-echo, and with NEXUS_HOST_USER or NEXUS_HOST_CLIS=1 an agent for each real CLI that is found."""
 
 import os
 import shutil
@@ -18,6 +18,7 @@ from gateway import bridges
 from gateway.bridges.setup import agent_section, head
 from nexus_bridge.adapters import known_kinds
 from nexus_bridge.config import DEFAULT_COMMANDS
+from runtime import host_user
 from runtime.host import Bundle, Host, Lease, write_privately
 
 BRIDGE_NAME = "runtime-host"
@@ -49,22 +50,27 @@ def prepare() -> Bundle:
     found = built_in()
     bridge = bridges.ensure_host(name=BRIDGE_NAME, agents=[(one.slug, one.cli, one.parallel) for one in found])
     token = bridges.rotate(bridge_id=bridge.pk, actor="runtime_host", overlap_s=0)
-    folder = Path(settings.NEXUS_STATE_DIR) / "host"
-    home = _home(folder)
+    user = host_user.find(settings.NEXUS_HOST_USER) if settings.NEXUS_HOST_USER else None
+    folder = Path(settings.NEXUS_HOST_DIR) if user is not None else Path(settings.NEXUS_STATE_DIR) / "host"
+    host_user.make_base(folder, user=user)
+    host_user.make_base(folder / "work", user=user)
+    host_user.make_directory(folder / "journal", user=user)
+    home = user.home if user is not None else _home(folder)
     text = head(hub=settings.NEXUS_PUBLIC_URL, token=token, journal=str(folder / "journal"))
     for one in found:
         workdir = folder / "work" / one.slug
-        workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        host_user.make_directory(workdir, user=user)
         text += agent_section(one.slug, one.cli, one.command, str(workdir), parallel=one.parallel)
     config = folder / "bridge.toml"
     write_privately(config, text)
-    return Bundle(config=config, home=home)
+    host_user.give(config, user=user)
+    return Bundle(config=config, home=home, user=user)
 
 
 def built_in() -> list[BuiltIn]:
-    """Real CLIs run with the login of whoever runs this, so they need that person's word: NEXUS_HOST_CLIS."""
+    """Under the services' own user real CLIs need somebody's word (NEXUS_HOST_CLIS); under one of their own they may."""
     echo = BuiltIn(slug=SHELL_ECHO, cli="pty", command=[sys.executable, "-m", "nexus_bridge.shell_echo"], parallel=4)
-    if not settings.NEXUS_HOST_CLIS:
+    if not settings.NEXUS_HOST_CLIS and not settings.NEXUS_HOST_USER:
         return [echo]
     known = set(known_kinds())
     real = [
