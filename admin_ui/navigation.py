@@ -78,5 +78,9 @@ def style(_request: HttpRequest) -> str:
     return static("nexus/nexus.css")
 
 
+def icon(_request: HttpRequest) -> str:
+    return static("nexus/icon.svg")
+
+
 def script(_request: HttpRequest) -> str:
     return static("nexus/nexus.js")

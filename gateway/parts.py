@@ -93,8 +93,8 @@ def _redis() -> tuple[bool, str]:
         except redis.RedisError as error:
             return False, f"does not answer ({type(error).__name__}); work goes on slowly without it"
     if not workers and waiting:
-        return False, f"{waiting} tasks wait and no worker listens"
-    return True, f"{workers} workers listen, {waiting} tasks wait"
+        return False, f"tasks waiting: {waiting}, and no worker listens"
+    return True, f"workers listening: {workers}, tasks waiting: {waiting}"
 
 
 def _memory() -> tuple[bool, str]:

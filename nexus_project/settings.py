@@ -249,7 +249,24 @@ UNFOLD = {
     "SITE_URL": "",
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "admin_ui.navigation.icon"}],
     "BORDER_RADIUS": "6px",
+    # Each shade has the contrast that the site's texts in it need, on light and on dark ground.
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 254.604)",
+            "100": "oklch(93.2% .032 255.585)",
+            "200": "oklch(88.2% .059 254.128)",
+            "300": "oklch(80.9% .105 251.813)",
+            "400": "oklch(70.7% .165 254.624)",
+            "500": "oklch(67% .18 257.8)",
+            "600": "oklch(54.6% .245 262.881)",
+            "700": "oklch(48.8% .243 264.376)",
+            "800": "oklch(42.4% .199 265.638)",
+            "900": "oklch(37.9% .146 265.522)",
+            "950": "oklch(28.2% .091 267.935)",
+        }
+    },
     "STYLES": ["admin_ui.navigation.style"],
     "SCRIPTS": ["admin_ui.navigation.script"],
     "SIDEBAR": {"show_search": True, "navigation": "admin_ui.navigation.groups"},

@@ -21,6 +21,7 @@ pages = (
     Page("bridges/new/", "bridge_new", bridges.new),
     Page("bridges/<int:pk>/rotate/", "bridge_rotate", bridges.rotate),
     Page("bridges/<int:pk>/revoke/", "bridge_revoke", bridges.revoke),
+    Page("bridges/<int:pk>/join/", "bridge_join", bridges.join),
     Page("bridges/<int:pk>/bridge.toml", "bridge_config", bridges.config),
     Page("confirm/", "confirm", bridges.confirm),
     Page("landmarks/<int:pk>/pin/", "landmark_pin", knowledge.pin),

@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminPasswordInput, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from admin_ui.pages.drawing import back_to, draw, fresh, operators
@@ -90,6 +91,20 @@ def revoke(request: HttpRequest, pk: int) -> HttpResponseBase:
         return back_to(request, "gateway_bridge_change", pk, done=f"{bridge.name} is revoked; its connection ends.")
     live = Invocation.objects.filter(agent__bridge=bridge, state__in=LIVE).count()
     return draw(request, "nexus/bridge_revoke.html", title=f"Revoke {bridge.name}", bridge=bridge, live=live)
+
+
+@fresh
+@require_POST
+def join(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """A one-shot link instead of a token."""
+    bridge = _bridge(pk)
+    try:
+        issued = bridges.issue_join(bridge_id=pk, actor=actor(request))
+    except bridges.BridgeError as error:
+        return back_to(request, "gateway_bridge_change", pk, error=str(error))
+    lines = bridges.join_instructions(url=issued.url, hours=24)
+    title = f"Join link for {bridge.name}"
+    return draw(request, "nexus/bridge_join.html", title=title, bridge=bridge, issued=issued, instructions=lines)
 
 
 @operators

@@ -13,3 +13,17 @@ document.addEventListener("click", (event) => {
   anchor.click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 });
+
+// The search fields that Django's select boxes make have no name; they get their field's.
+function nameSearchFields() {
+  for (const field of document.querySelectorAll(".select2-search__field:not([aria-label])")) {
+    const select = field.closest(".select2")?.previousElementSibling;
+    const label = select?.id ? document.querySelector(`label[for="${select.id}"]`) : null;
+    field.setAttribute("aria-label", (label?.textContent || select?.name || "Search").trim());
+  }
+}
+document.addEventListener("DOMContentLoaded", () => {
+  if (!document.querySelector(".admin-autocomplete")) return;
+  nameSearchFields();
+  new MutationObserver(nameSearchFields).observe(document.body, { childList: true, subtree: true });
+});

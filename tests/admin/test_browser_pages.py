@@ -1,0 +1,176 @@
+"""Do the site's pages stand in a real browser: wide and narrow, light and dark, with hostile rows in every list?
+
+By default some pages of each kind; ADMIN_PAGES=all takes every page, and ADMIN_SHOTS names a folder for pictures.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import global_settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from playwright.sync_api import sync_playwright
+
+from admin_ui.site import site
+from admin_ui.urls import urlpatterns
+from docker.ports import free_ports
+from tests.admin import rows
+from tests.admin.conftest import PASSWORD
+from tests.contract.npm import npm_modules
+from tests.contract.test_devchat_page import FLAGS, chromium
+from tests.server.gateway_process import running_gateway
+
+pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.timeout(900)]
+
+SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
+SCHEMES = ("light", "dark")
+SOME = (
+    "", "console/", "bridges/new/", "tools/", "prompts/{row}/", "gateway/agent/{agent}/change/", "gateway/bridge/",
+)  # fmt: skip
+IS_ALL = os.environ.get("ADMIN_PAGES") == "all"
+AXE = (
+    "async () => (await axe.run()).violations.filter((each) => ['serious', 'critical'].includes(each.impact))"
+    ".map((each) => `${each.id}: ${each.nodes.length} × ${each.nodes[0].html.slice(0, 160)} ${each.nodes[0].any.map((one) => one.message).join('; ').slice(0, 160)}`)"
+)
+
+
+@dataclass
+class Watched:
+    """What the pages of a browser complain about."""
+
+    context: Any
+    checker: str
+    name: str
+    troubles: list[str]
+    heard: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.context.on("console", lambda message: message.type == "error" and self.heard.append(message.text))
+        self.context.on("weberror", lambda error: self.heard.append(f"error: {error.error}"))
+        self.context.on("dialog", lambda dialog: (self.heard.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.context.on("requestfailed", lambda one: self.heard.append(f"failed: {one.url} {one.failure}"))
+        self.context.on("response", lambda one: one.status >= 400 and self.heard.append(f"{one.status}: {one.url}"))
+
+    def look(self, page, path):
+        """Barriers, what sticks out, and what was heard since the last look."""
+        page.wait_for_function("() => !document.documentElement.hasAttribute('x-cloak')")
+        page.evaluate(self.checker)
+        found = page.evaluate(AXE)
+        overhang = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+        found += [f"sticks out by {overhang} px"] if overhang > 0 else []
+        found += self.heard
+        self.heard.clear()
+        self.troubles += [f"{self.name} /{path}: {one}" for one in found]
+        folder = os.environ.get("ADMIN_SHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            name = re.sub("[^a-z0-9]+", "-", f"{self.name} {path}".lower()).strip("-")
+            page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+@pytest.fixture
+def browser(served):  # after it: while Playwright runs, this thread may not use the database
+    path = chromium()
+    if path is None:
+        pytest.skip("no chromium on PATH (set CHROMIUM to point at one)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def served(transactional_db, tmp_path, settings):
+    """A gateway of its own on the tests' rows, and the ids that paths name."""
+    it = rows.everything()
+    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS  # as the gateway has them
+    get_user_model().objects.create_superuser("olga", password=PASSWORD)
+    settings.NEXUS_STATE_DIR = tmp_path
+    settings.STATIC_ROOT = tmp_path / "static"
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
+    call_command("collectstatic", interactive=False, verbosity=0)
+    port = free_ports(1)[0]
+    public = {"NEXUS_STATE_DIR": str(tmp_path), "NEXUS_PUBLIC_URL": f"http://127.0.0.1:{port}"}
+    with running_gateway(tmp_path, port=port, **public) as gateway:
+        ids = {"row": it.row.pk, "bridge": it.bridge.pk, "agent": it.agent.pk}
+        yield gateway, wanted(ids)
+
+
+def every_page(ids):
+    """All that can be opened by GET."""
+    for model in site._registry:
+        name = f"{model._meta.app_label}/{model._meta.model_name}"
+        yield f"{name}/"
+        first = model._default_manager.first()
+        if first is not None:
+            yield f"{name}/{first.pk}/change/"
+    yield from ("composer/fact/1/delete/", "gateway/project/add/", "auth/user/add/")
+    for pattern in urlpatterns:
+        route = str(pattern.pattern)
+        if "(" in route or route in (
+            "login/",
+            "logout/",
+            "jsi18n/",
+            "search/",
+            "audit/export/",
+            "audit/verify/",
+            "autocomplete/",
+        ):
+            continue
+        if "<int:pk>" in route and not route.startswith(("bridges/", "prompts/")):
+            continue
+        if hasattr(pattern, "url_patterns") or "<path" in route or route.endswith(("bridge.toml", "/join/")):
+            continue
+        yield route.replace("<int:pk>", str(ids["row"] if route.startswith("prompts/") else ids["bridge"]))
+
+
+def wanted(ids):
+    pages = [page.format(**ids) for page in SOME]
+    return sorted({*pages, *every_page(ids)}) if IS_ALL else pages
+
+
+def log_in(context, gateway):
+    page = context.new_page()
+    page.goto(f"{gateway.url}/admin/login/?next=/admin/confirm/")
+    page.get_by_label("User name").fill("olga")
+    page.get_by_label("Password or admin token").fill(PASSWORD)
+    page.get_by_role("button", name=re.compile("Log in")).click()
+    page.wait_for_url(re.compile("^[^?]*/admin/confirm/$"))
+    return page
+
+
+def test_pages_stand_wide_and_narrow_light_and_dark(served, browser):
+    gateway, paths = served
+    checker = (npm_modules("axe", {"axe-core": "4.14.1"}) / "axe-core" / "axe.min.js").read_text()
+    troubles = []
+    for size, viewport in SIZES.items():
+        for scheme in SCHEMES:
+            context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+            pages = Watched(context=context, checker=checker, name=f"{size} {scheme}", troubles=troubles)
+            pages.look(at_the_login(context, gateway), "login/")
+            page = log_in(context, gateway)
+            for path in paths:
+                page.goto(f"{gateway.url}/admin/{path}", wait_until="load")
+                if path == "console/":
+                    page.get_by_text("live", exact=True).wait_for()
+                pages.look(page, path)
+            context.close()
+
+    assert not troubles, "\n".join(troubles)
+
+
+def at_the_login(context, gateway):
+    """A wrong password, on a fresh page."""
+    page = context.new_page()
+    page.goto(f"{gateway.url}/admin/login/")
+    page.get_by_label("Password or admin token").fill("wrong")
+    page.get_by_role("button", name=re.compile("Log in")).click()
+    page.get_by_text("is not right").first.wait_for()
+    return page

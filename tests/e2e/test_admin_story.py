@@ -1,0 +1,169 @@
+"""Does a host owner run it all from the browser? From the login to an agent that answers, and to its end."""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import expect, sync_playwright
+
+from gateway.demo import chat
+from tests.contract.test_devchat_page import FLAGS, chromium
+from tests.world.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(240)]
+
+PASSWORD = "bea's pass phrase"
+WAIT_MS = 30_000
+
+
+@pytest.fixture
+def pages(world: World):
+    """Two windows, the admin's and the chat's, and what they complained about."""
+    path = chromium()
+    if path is None:
+        pytest.skip("no chromium on PATH (set CHROMIUM to point at one)")
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        admin, talk = browser.new_context(), browser.new_context()
+        admin.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        admin.on("weberror", lambda error: complaints.append(str(error.error)))
+        for context in (admin, talk):
+            context.set_default_timeout(WAIT_MS)
+        yield admin.new_page(), talk.new_page(), complaints
+        browser.close()
+
+
+def shoot(page, name: str) -> None:
+    if folder := os.environ.get("ADMIN_SHOTS"):
+        page.screenshot(path=Path(folder) / f"story-{name}.png", full_page=True)
+
+
+def bea(world: World) -> None:
+    """Somebody with a password that the test knows."""
+    chat.make_person(admin=world.admin, username="bea", name="Bea", password=PASSWORD)
+    world.people["bea"] = chat.log_in(url=world.stack.chat_url, username="bea", password=PASSWORD)
+
+
+def log_in(page, world: World, token: str) -> None:
+    page.get_by_label("Password or admin token").fill(token)
+    page.get_by_role("button", name=re.compile("Log in")).click()
+
+
+def troubles(page) -> list[str]:
+    return page.locator("li", has=page.get_by_role("img", name="in trouble")).all_inner_texts()
+
+
+def join(world: World, *, link: str, slug: str) -> Path:
+    """What `nexus-bridge join` does: the code becomes a token, the token a configuration."""
+    answer = requests.post(
+        f"{world.stack.gateway_url}/bridge/join", json={"code": link.partition("#")[2]}, timeout=10
+    ).json()
+    home = world.directory / "bridges" / slug
+    (home / "work").mkdir(parents=True)
+    path = home / "bridge.toml"
+    lines = [
+        f"hub = {json.dumps(world.stack.hub_url)}",
+        f"token = {json.dumps(answer['token'])}",
+        f"journal = {json.dumps(str(home / 'journal'))}",
+        "[[agent]]",
+        f"slug = {json.dumps(slug)}",
+        'cli = "echo"',
+        f"command = {json.dumps([sys.executable, '-m', 'nexus_bridge.echo_cli'])}",
+        f"workdir = {json.dumps(str(home / 'work'))}",
+    ]
+    path.touch(mode=0o600)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
+    admin, talk, complaints = pages
+    world.person("alice")
+    bea(world)
+    room = world.room("story", owner="alice", members=["bea"])
+    base = world.stack.gateway_url
+
+    # The door
+    admin.goto(f"{base}/admin/")
+    log_in(admin, world, "not the token at all, but as long as one may be")
+    expect(admin.get_by_text("is not right").first).to_be_visible()
+    log_in(admin, world, world.stack.env["NEXUS_ADMIN_TOKEN"])
+    expect(admin.get_by_role("heading", name="Parts")).to_be_visible()
+    # mem0-api loads Mem0 when it is asked first.
+    world.until(lambda: admin.reload() and not troubles(admin), what="all parts are well")
+    shoot(admin, "dashboard")
+
+    # A bridge for Alice, and a link instead of a token
+    admin.get_by_role("link", name="Bridges").click()
+    admin.goto(f"{base}/admin/bridges/new/")
+    admin.get_by_label("User").fill("alice")
+    admin.get_by_label("CLI").select_option("echo")
+    admin.get_by_label("Role").fill("story")
+    admin.get_by_label("Rooms").fill("story")
+    admin.get_by_label("Who may ask").select_option("room")
+    admin.get_by_role("button", name="Make the bridge").click()
+    expect(admin.get_by_text("only time the token")).to_be_visible()
+    admin.get_by_role("link", name="To the bridge").click()
+    admin.get_by_role("button", name="Join link").click()
+    link = admin.locator("#join-link").inner_text()
+    world.stack.add_bridge("bridge-story", config_path=join(world, link=link, slug="echo-alice-story"))
+    world.wait_online("echo-alice-story")
+    world.wait_in_room(room, ["echo-alice-story"])
+    admin.goto(f"{base}/admin/gateway/bridge/?is=online")
+    expect(admin.get_by_role("link", name="echo-alice-story")).to_be_visible()
+
+    # A question in the chat, seen in the console
+    admin.goto(f"{base}/admin/console/")
+    expect(admin.get_by_text("live", exact=True)).to_be_visible()
+    talk.goto(world.stack.chat_url)
+    form = talk.get_by_role("form", name="Log in")
+    form.get_by_label("User name").fill("bea")
+    form.get_by_label("Password").fill(PASSWORD)
+    form.get_by_role("button", name="Log in").click()
+    talk.get_by_role("navigation", name="Rooms").get_by_role("button", name="story").click()
+    talk.get_by_label("Write a message").fill("@echo-alice-story what is the answer to question 4711?")
+    talk.get_by_label("Write a message").press("Enter")
+    row = admin.get_by_role("button", name=re.compile("question 4711"))
+    row.click()
+    expect(admin.locator("#nx-run-state")).to_contain_text("done", timeout=WAIT_MS)
+    expect(admin.locator("#nx-output")).to_contain_text("4711")
+    expect(talk.get_by_text(re.compile("tokens"))).to_be_visible()
+    shoot(admin, "console")
+
+    # What it saw
+    admin.get_by_role("link", name="What it saw").click()
+    expect(admin.get_by_role("heading", name=re.compile("What it saw"))).to_be_visible()
+    expect(admin.locator(".nx-section").last).to_contain_text("question 4711")
+    shoot(admin, "prompt")
+
+    # The gateway goes away and comes back; the console goes on
+    admin.goto(f"{base}/admin/console/")
+    expect(admin.get_by_text("live", exact=True)).to_be_visible()
+    heard = len(complaints)
+    pid = world.stack.kill("gateway")
+    expect(admin.get_by_text("trying again")).to_be_visible()
+    assert pid is not None
+    world.stack.wait_restarted("gateway", after_pid=pid)
+    expect(admin.get_by_text("live", exact=True)).to_be_visible()
+    admin.get_by_role("button", name=re.compile("question 4711")).click()
+    admin.get_by_role("button", name="Ask again").click()
+    expect(admin.get_by_role("button", name=re.compile("question 4711"))).to_have_count(2)
+    del complaints[heard:]  # the browser says of each try that nobody answered
+
+    # The end of the bridge
+    (bridge,) = world.query("SELECT id FROM bridges WHERE name = 'echo-alice-story'")
+    world.wait_online("echo-alice-story")
+    admin.goto(f"{base}/admin/bridges/{bridge['id']}/revoke/")
+    admin.get_by_role("button", name="Revoke echo-alice-story").click()
+    expect(admin.get_by_text("is revoked; its connection ends")).to_be_visible()
+    admin.goto(f"{base}/admin/gateway/bridge/?is=revoked")
+    expect(admin.get_by_role("link", name="echo-alice-story")).to_be_visible()
+    world.until(lambda: "revoked" in world.stack.log("bridge-story"), what="the bridge hears that it is revoked")
+    world.stack.take_down("bridge-story")
+
+    assert complaints == []
