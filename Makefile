@@ -55,6 +55,9 @@ bench: install-dev  ## Measure, each figure beside its goal (ARGS="H1 B1" choose
 bench-context: install-dev  ## Measure what prompts hold of what a question needs (ARGS="--set busy --rename --dump DIR --growth")
 	@$(PYTHON) -m benchmarks.context $(ARGS)
 
+bench-admin: install-dev  ## Measure the admin's pages with a million messages
+	@$(PYTHON) -m benchmarks W1
+
 lint: install-dev  ## Check style, types, import directions, migrations, spelling
 	@.ci/lint
 

@@ -123,8 +123,9 @@ def found_memories(rows: QuerySet[Any], words: str) -> QuerySet[Any]:
     """Of one scope, by its index; else those that contain the words, in a bounded part of the table."""
     if ":" in words and " " not in words:
         return rows.filter(payload__run_id=words)
-    some = rows.order_by("pk").values("pk")[:RECENT_MEMORIES]
-    return rows.filter(pk__in=some, payload__data__icontains=words)
+    last = rows.order_by("pk").values_list("pk", flat=True)[RECENT_MEMORIES : RECENT_MEMORIES + 1]
+    rows = rows.filter(pk__lt=last[0]) if last else rows
+    return rows.filter(payload__data__icontains=words)
 
 
 class MessageVectors(Table):

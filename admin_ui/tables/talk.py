@@ -90,8 +90,11 @@ def found_by_words(rows: QuerySet[Any], words: str) -> QuerySet[Any]:
     by_id = rows.filter(rc_id=words)
     if " " not in words and by_id.exists():
         return by_id
-    newest = rows.order_by("-pk").values("pk")[:RECENT_MESSAGES]
-    return rows.filter(pk__in=newest, text__icontains=words)
+    oldest = rows.order_by("-pk").values_list("pk", flat=True)[RECENT_MESSAGES : RECENT_MESSAGES + 1]
+    rows = rows.filter(pk__gt=oldest[0]) if oldest else rows
+    for word in words.split():
+        rows = rows.filter(text__icontains=word)
+    return rows
 
 
 class Files(Table):

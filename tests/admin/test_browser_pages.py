@@ -49,11 +49,19 @@ class Watched:
     heard: list[str] = field(default_factory=list)
 
     def __post_init__(self):
-        self.context.on("console", lambda message: message.type == "error" and self.heard.append(message.text))
-        self.context.on("weberror", lambda error: self.heard.append(f"error: {error.error}"))
-        self.context.on("dialog", lambda dialog: (self.heard.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        self.context.on("requestfailed", lambda one: self.heard.append(f"failed: {one.url} {one.failure}"))
-        self.context.on("response", lambda one: one.status >= 400 and self.heard.append(f"{one.status}: {one.url}"))
+        self.context.on("console", lambda message: self.hear(message.text, message.type == "error"))
+        self.context.on("weberror", lambda error: self.hear(f"error: {error.error}"))
+        self.context.on("dialog", self.refuse)
+        self.context.on("requestfailed", lambda one: self.hear(f"failed: {one.url} {one.failure}"))
+        self.context.on("response", lambda one: self.hear(f"{one.status}: {one.url}", one.status >= 400))
+
+    def hear(self, text, is_bad=True):
+        if is_bad:
+            self.heard.append(text)
+
+    def refuse(self, dialog):
+        self.hear(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def look(self, page, path):
         """Barriers, what sticks out, and what was heard since the last look."""
@@ -149,7 +157,7 @@ def log_in(context, gateway):
 def test_pages_stand_wide_and_narrow_light_and_dark(served, browser):
     gateway, paths = served
     checker = (npm_modules("axe", {"axe-core": "4.14.1"}) / "axe-core" / "axe.min.js").read_text()
-    troubles = []
+    troubles: list[str] = []
     for size, viewport in SIZES.items():
         for scheme in SCHEMES:
             context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")

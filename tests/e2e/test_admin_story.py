@@ -30,7 +30,7 @@ def pages(world: World):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         admin, talk = browser.new_context(), browser.new_context()
-        admin.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        admin.on("console", lambda message: complaints.extend([message.text] * (message.type == "error")))
         admin.on("weberror", lambda error: complaints.append(str(error.error)))
         for context in (admin, talk):
             context.set_default_timeout(WAIT_MS)
