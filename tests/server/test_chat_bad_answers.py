@@ -25,12 +25,10 @@ def chat(devchat_url, db):
     "fault",
     [
         {"action": "status", "status": 429, "retry_after": 1},
-        {"action": "status", "status": 500},
         {"action": "status", "status": 502, "html": True},
         {"action": "status", "status": 504, "when": "after"},
         {"action": "status", "status": 200, "body": {"success": False, "error": "strange"}},
         {"action": "drop_socket", "when": "after"},
-        {"action": "drop_socket"},
     ],
     ids=lambda fault: f"{fault['action']}-{fault.get('status', '')}{fault.get('when', '')}",
 )
