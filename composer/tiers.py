@@ -27,7 +27,7 @@ MAX_PER_ROOM: Final = 10
 """What one round may do; the next goes on."""
 
 COMPACT_EVERY_S: Final = 60.0
-TIME_S: Final = 15.0
+TIME_S: Final = 10.0
 """No summary is begun after it; a model may take ten seconds for one."""
 
 _LOCK: Final = 0x6E78636F  # "nxco"

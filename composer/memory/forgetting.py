@@ -22,7 +22,7 @@ from gateway.models import FINAL, File, Invocation, User
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 500
-TIME_S: Final = 15.0
+TIME_S: Final = 10.0
 
 _BURY: LiteralString = (
     "UPDATE messages SET text = '', deleted_at = now(), attachments = '[]', reactions = '{}' WHERE id IN"

@@ -22,7 +22,7 @@ from gateway.models import Message, Room
 logger = logging.getLogger(__name__)
 
 BATCH = 50
-TIME_S = 25.0
+TIME_S = 20.0
 """One task's share; what is left is for the next one."""
 
 TIMEOUT_S = 30.0
