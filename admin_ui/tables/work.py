@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -15,6 +15,7 @@ from admin_ui.tables.base import Table, actor, cut, link, link_column
 from composer.models import Prompt
 from gateway import changes, staff
 from gateway.models import (
+    Agent,
     Approval,
     Bridge,
     Grant,
@@ -22,10 +23,14 @@ from gateway.models import (
     Invocation,
     JoinCode,
     McpServer,
+    Room,
     RoomTool,
     ToolToken,
+    User,
 )
 from runtime.models import ReplyPart
+
+MAX_NAMESAKES = 50
 
 
 class Invocations(Table):
@@ -62,6 +67,21 @@ class Invocations(Table):
         return format_html('<a class="nx-link" href="{}">inspect</a>', reverse("admin:prompt", args=[row.pk]))
 
     change_form_before_template = "nexus/invocation_links.html"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return (found_by_names(queryset, search_term.strip()), False) if search_term.strip() else (queryset, False)
+
+
+def found_by_names(rows: QuerySet[Any], word: str) -> QuerySet[Any]:
+    """By number; else by ids of who and where is called so, for joins would read every row of four tables."""
+    if word.isascii() and word.isdigit() and len(word) <= 18:
+        return rows.filter(pk=int(word))
+    agents = list(Agent.objects.filter(slug=word).values_list("pk", flat=True))
+    rooms = list(Room.objects.filter(name=word).values_list("pk", flat=True)[:MAX_NAMESAKES])
+    users = list(User.objects.filter(username=word).values_list("pk", flat=True)[:MAX_NAMESAKES])
+    return rows.filter(Q(agent__in=agents) | Q(room__in=rooms) | Q(root_asker__in=users) | Q(reason=word))
 
 
 class Prompts(Table):

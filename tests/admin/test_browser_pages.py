@@ -28,9 +28,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.timeout(
 
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
 SCHEMES = ("light", "dark")
-SOME = (
-    "", "console/", "bridges/new/", "tools/", "prompts/{row}/", "gateway/agent/{agent}/change/", "gateway/bridge/",
-)  # fmt: skip
+SOME = ("", "console/", "prompts/{row}/", "gateway/agent/{agent}/change/")
 IS_ALL = os.environ.get("ADMIN_PAGES") == "all"
 AXE = (
     "async () => (await axe.run()).violations.filter((each) => ['serious', 'critical'].includes(each.impact))"

@@ -277,3 +277,10 @@ def test_a_states_neighbours_are_linked(operator, it):
 
     assert f"/admin/gateway/agent/{it.agent.pk}/change/" in page
     assert Invocation.objects.count() == 1
+
+
+@pytest.mark.parametrize(("word", "count"), [("claude-alice", 1), ("backend", 1), ("bob", 1), ("nobody", 0)])
+def test_invocations_are_found_by_who_and_where(operator, it, word, count):
+    page = operator.get(f"/admin/gateway/invocation/?q={word}").content.decode()
+
+    assert page.count(f"/admin/prompts/{it.row.pk}/") == count
