@@ -1,5 +1,6 @@
 """How do the time to find what a question needs, and a worker's memory, grow with the room?"""
 
+import itertools
 import random
 import resource
 import time
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure, percentile
-from benchmarks.world import WORDS
 
 SIZES = ((1_000, 5), (10_000, 10), (100_000, 30))
 """Messages in the room, and the milliseconds a build may take at p95: search, and what goes in and what stays out."""
@@ -17,6 +17,9 @@ SIZES = ((1_000, 5), (10_000, 10), (100_000, 30))
 ROUNDS = 60
 MEMORY_MB = 300
 SYLLABLES = ["ka", "ro", "mi", "lu", "so", "ne", "va", "di", "po", "ra", "ge", "fi", "to", "shu", "pra"]
+
+VOCABULARY = ["".join(parts) for parts in itertools.islice(itertools.product(SYLLABLES, repeat=4), 0, 48_000, 6)]
+FREQUENCIES = list(itertools.accumulate(1 / (rank + 20) for rank in range(len(VOCABULARY))))
 
 
 def growth() -> Iterator[Figure]:
@@ -28,7 +31,9 @@ def growth() -> Iterator[Figure]:
         before = resident_mb()
         loaded_s = load(room)
         grown = resident_mb() - before
+        used_s = time.process_time()
         took = [build(room, number) for number in range(ROUNDS + 5)][5:]
+        used_ms = (time.process_time() - used_s) * 1000 / (ROUNDS + 5)
         p95 = percentile(took, 0.95) * 1000
         yield Figure(
             id="X2",
@@ -36,7 +41,8 @@ def growth() -> Iterator[Figure]:
             value=f"{p95:.1f} ms",
             goal=f"{limit_ms} ms",
             is_met=p95 <= limit_ms,
-            note=f"p50 {percentile(took, 0.5) * 1000:.1f} ms; first look took {loaded_s:.1f} s, in the background",
+            note=f"p50 {percentile(took, 0.5) * 1000:.1f} ms; CPU {used_ms:.1f} ms with the message's own insert;"
+            f" read in {loaded_s:.1f} s, in the background",
         )
         if count == SIZES[-1][0]:
             yield Figure(
@@ -49,13 +55,12 @@ def growth() -> Iterator[Figure]:
 
 
 def fill(room: Any, count: int) -> None:
-    """Talk of ten people with a vocabulary as wide as a real team's."""
+    """Talk of ten people; words are as frequent as in real talk (Zipf), without the stopwords, which cost nothing."""
     from django.db import connection
 
     from gateway.models import Message, User
 
     rng = random.Random(7)
-    names = ["".join(rng.choices(SYLLABLES, k=3)) for _ in range(20_000)]
     users = [
         User.objects.get_or_create(rocketchat_id=f"growth{number}", defaults={"username": f"growth{number}"})[0]
         for number in range(10)
@@ -67,7 +72,7 @@ def fill(room: Any, count: int) -> None:
                 rc_id=f"g{count}-{number}",
                 room=room,
                 user=rng.choice(users),
-                text=" ".join([*rng.choices(WORDS, k=rng.randint(4, 22)), *rng.choices(names, k=rng.randint(0, 4))]),
+                text=words(rng, rng.randint(4, 24)),
                 thread=f"g{count}-{number - number % 50}" if number % 50 and number // 50 % 3 == 0 else "",
                 ts=start + timedelta(seconds=60 * number),
                 rc_updated_at=start,
@@ -77,6 +82,10 @@ def fill(room: Any, count: int) -> None:
         )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE messages")
+
+
+def words(rng: random.Random, count: int) -> str:
+    return " ".join(rng.choices(VOCABULARY, cum_weights=FREQUENCIES, k=count))
 
 
 def load(room: Any) -> float:
@@ -101,7 +110,7 @@ def build(room: Any, number: int) -> float:
     rng = random.Random(number)
     at = datetime(2026, 11, 22, tzinfo=UTC) + timedelta(seconds=number)
     user = User.objects.get(rocketchat_id="growth1")
-    text = " ".join(rng.choices(WORDS, k=8)) + " what did growth3 say about it in march?"
+    text = words(rng, 8) + " what did growth3 say about it in march?"
     row = Message.objects.create(
         rc_id=f"{room.rid}-{number}", room=room, user=user, text=text, ts=at, rc_updated_at=at
     )

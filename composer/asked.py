@@ -34,6 +34,8 @@ class Asked:
     asker: Person
     writer: str
     is_gone: bool = False
+    cli_kind: str = ""
+    token_percent: int = 100
 
     @property
     def before(self) -> Moment:
@@ -47,7 +49,7 @@ class Asked:
 def read(*, invocation_id: int) -> Asked:
     ((found),) = sql.rows(
         "SELECT i.thread, i.hop, m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), m.ts, m.rc_updated_at,"
-        " m.text, m.attachments <> '[]', g.slug, g.persona, g.prompt_budget, r.id, r.rid, r.kind, r.name, p.id, p.slug,"
+        " m.text, m.attachments <> '[]', g.slug, g.persona, g.prompt_budget, g.cli_kind, g.token_percent, r.id, r.rid, r.kind, r.name, p.id, p.slug,"
         " u.id, u.rocketchat_id, u.username, coalesce(w.slug, ''), m.deleted_at IS NOT NULL"
         " FROM invocations i JOIN messages m ON m.id = i.message_id JOIN agents g ON g.id = i.agent_id"
         " JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
@@ -55,7 +57,7 @@ def read(*, invocation_id: int) -> Asked:
         [invocation_id],
     )
     thread, hop, pk, rc_id, user_id, agent_id, ts, revision, text, has_files, *rest = found
-    slug, persona, budget, room_id, rid, kind, name, project_id, project, *people = rest
+    slug, persona, budget, cli_kind, token_percent, room_id, rid, kind, name, project_id, project, *people = rest
     asker = Person(*people[:3])
     writer = people[3]
     speaker = writer if agent_id else asker.username
@@ -76,6 +78,8 @@ def read(*, invocation_id: int) -> Asked:
         asker=asker,
         writer=writer,
         is_gone=people[4],
+        cli_kind=cli_kind,
+        token_percent=token_percent,
     )
 
 

@@ -29,6 +29,12 @@ class Drawn:
     rendered: prompt.Rendered
     left_out: list[dict[str, object]]
     budget: int
+    token_percent: int = 100
+
+    @property
+    def token_count(self) -> int:
+        """In the tokens of the agent's own model, as its budget is."""
+        return -(-self.rendered.token_count * self.token_percent // 100)
 
 
 class ComposeError(RuntimeError):
@@ -104,7 +110,7 @@ def draw(*, invocation_id: int) -> Drawn:
         raise ComposeError("its question was deleted")
     talk_scope = scopes.of_talk(room_id=who.room_id, rid=who.rid, kind=who.kind)
     pending = recall.start(query=who.text, scope=talk_scope)
-    total = who.budget or settings.NEXUS_PROMPT_BUDGET
+    total = (who.budget or settings.NEXUS_PROMPT_BUDGET) * 100 // who.token_percent
     window = _talk(who)
     speaker_ids = [line.user_id for line in reversed(window) if line.user_id]
     gathered = outline.Gathered(
@@ -120,7 +126,9 @@ def draw(*, invocation_id: int) -> Drawn:
     sections, left_out = outline.fit(gathered, total=total)
     rendered = prompt.render(sections, letters=_letters)
     logger.debug("prompt drawn", extra={"invocation": invocation_id, "text": rendered.text})
-    return Drawn(rendered, left_out, total)
+    return Drawn(
+        rendered, left_out, budget=who.budget or settings.NEXUS_PROMPT_BUDGET, token_percent=who.token_percent
+    )
 
 
 def hand_over(*, claim: Claim, drawn: Drawn) -> bool:
@@ -134,7 +142,7 @@ def hand_over(*, claim: Claim, drawn: Drawn) -> bool:
             drawn.rendered.text,
             msgspec.json.encode(drawn.rendered.sections).decode(),
             msgspec.json.encode(drawn.left_out).decode(),
-            drawn.rendered.token_count,
+            drawn.token_count,
             drawn.budget,
         ],
     )

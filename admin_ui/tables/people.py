@@ -46,6 +46,7 @@ class Agents(Table):
         "accepts_handover_from",
         "parallel",
         "prompt_budget",
+        "token_percent",
         "is_enabled",
     )
     neighbours = (

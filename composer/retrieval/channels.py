@@ -4,6 +4,7 @@ Each channel is brought to the same scale (mean 0, deviation 1 over the room), s
 They were measured with `make bench-context`; docs/decisions/0070-*.md has the figures.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from composer.retrieval.index import REACH, RoomIndex
+from composer.retrieval.index import WEIGHTS, RoomIndex
 
 OWN: Final = 0.3
 """The message's own words."""
@@ -35,9 +36,7 @@ LENGTH: Final = 0.1
 ASKS: Final = -0.1
 """A question seldom is an answer."""
 
-NEIGHBOUR_WEIGHTS: Final = tuple(
-    1.0 / (1 if distance == 1 else 2) for distance in [*range(REACH, 0, -1), *range(1, REACH + 1)]
-)
+NEIGHBOUR_WEIGHTS: Final = np.array(list(WEIGHTS.values()), np.float32)
 
 K1: Final = 1.2
 B: Final = 0.75
@@ -78,8 +77,8 @@ def score(index: RoomIndex, query: Query) -> Scored:
         words.add(term, weight)
     together = words.together[index.column("group")] if index.group_count else words.own
     fit = OWN * _even(words.own, alive) + BESIDE * _even(words.beside, alive) + TOGETHER * _even(together, alive)
-    fit += LENGTH * _even(np.log1p(index.column("length")), alive) + ASKS * _even(index.column("asks"), alive)
-    by_named = np.isin(index.column("author"), query.named)
+    fit += LENGTH * _even(index.column("log_length"), alive) + ASKS * _even(index.column("asks"), alive)
+    by_named = _by(index, query)
     fit += AUTHOR * _even(by_named, alive)
     near = _near(index, query)
     fit += DATE * _even(near, alive)
@@ -103,9 +102,9 @@ class _Words:
         self.own = np.zeros(count, np.float32)
         self.beside = np.zeros(count, np.float32)
         self.together = np.zeros(groups, np.float32)
-        length = np.where(alive, index.column("length"), 0).astype(np.float32)
+        length = index.column("length") * alive
         self._own_norm = _norm(length, self._count)
-        self._beside_norm = _norm(self._with_neighbours(length), self._count)
+        self._beside_norm = _norm(index.column("length_around") * alive, self._count)
         of_groups = np.bincount(self._group, weights=length, minlength=groups).astype(np.float32)
         self._group_count = max(1, int(np.count_nonzero(of_groups)))
         self._together_norm = _norm(of_groups, self._group_count)
@@ -125,17 +124,11 @@ class _Words:
         rare = weight * _rarity(len(groups), self._group_count)
         self.together[groups] += rare * _saturated(in_groups[groups], self._together_norm[groups])
 
-    def _with_neighbours(self, values: Floats) -> Floats:
-        total = values.copy()
-        for weight, other in zip(NEIGHBOUR_WEIGHTS, self._beside.T, strict=True):
-            total += weight * np.where(other >= 0, values[other], 0)
-        return total
-
     def _spread(self, places: npt.NDArray[np.int64], often: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
         """Who has the term itself or beside it, and how much of it."""
         others = self._beside[places]
         everywhere = np.concatenate([places, others.ravel()])
-        weights = np.concatenate([often, (often[:, None] * np.array(NEIGHBOUR_WEIGHTS, np.float32)).ravel()])
+        weights = np.concatenate([often, (often[:, None] * NEIGHBOUR_WEIGHTS).ravel()])
         is_one = everywhere >= 0
         amount = np.bincount(everywhere[is_one], weights=weights[is_one], minlength=len(self.own))
         around = np.flatnonzero(amount)
@@ -163,12 +156,21 @@ def _saturated(often: npt.NDArray[Any], norm: Floats) -> npt.NDArray[Any]:
 
 def _even(values: npt.NDArray[Any], alive: npt.NDArray[np.bool_]) -> Floats:
     """Mean 0 and deviation 1 over what is alive; nothing where all are alike."""
-    values = values.astype(np.float32)
-    counted = values[alive]
-    if not len(counted):
-        return np.zeros_like(values)
-    deviation = float(counted.std())
-    return (values - counted.mean()) / deviation if deviation > 0 else np.zeros_like(values)
+    counted = values * alive.astype(np.float32)
+    count = max(1, int(np.count_nonzero(alive)))
+    mean = float(counted.sum()) / count
+    deviation = math.sqrt(max(0.0, float(np.dot(counted, counted)) / count - mean * mean))
+    # Alike, but for the rounding of sums.
+    if deviation <= 1e-4 * (abs(mean) + 1):
+        return np.zeros(len(values), np.float32)
+    return ((counted - mean) / deviation).astype(np.float32)
+
+
+def _by(index: RoomIndex, query: Query) -> npt.NDArray[np.bool_]:
+    found = np.zeros(index.count, np.bool_)
+    for author in query.named:
+        found |= index.column("author") == author
+    return found
 
 
 def _near(index: RoomIndex, query: Query) -> npt.NDArray[np.bool_]:

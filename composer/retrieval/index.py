@@ -4,6 +4,7 @@ Grows by one message at a time and is never rebuilt. A changed message is a remo
 are given once. Texts stay in Postgres.
 """
 
+import math
 import re
 from array import array
 from bisect import bisect_left, bisect_right
@@ -22,6 +23,9 @@ SITTING_GAP: Final = 45 * 60 * 1_000_000
 
 REACH: Final = 2
 """How many messages before and after one, in its thread or sitting, lend it their words."""
+
+WEIGHTS: Final = {step: 1.0 if abs(step) == 1 else 0.5 for step in range(-REACH, REACH + 1) if step}
+"""How much of its words a neighbour lends, by its distance."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -128,6 +132,7 @@ class RoomIndex:
         columns["author"][place] = entry.author
         columns["ts"][place] = entry.ts
         columns["length"][place] = length
+        columns["log_length"][place] = math.log1p(length)
         columns["chars"][place] = len(entry.text)
         columns["digest"][place] = digest
         columns["alive"][place] = True
@@ -191,13 +196,18 @@ class RoomIndex:
 
     def _link(self, group: Group, at: int) -> None:
         """Neighbours anew of everything within reach of a change at `at`."""
-        members = group.members
+        members, length = group.members, self._columns["length"]
         for here in range(max(0, at - REACH), min(len(members), at + REACH + 1)):
-            self._columns["beside"][members[here][1]] = [
-                members[other][1] if 0 <= other < len(members) else -1
-                for other in range(here - REACH, here + REACH + 1)
-                if other != here
-            ]
+            place = members[here][1]
+            around = float(length[place])
+            beside = []
+            for step, weight in WEIGHTS.items():
+                other = members[here + step][1] if 0 <= here + step < len(members) else -1
+                beside.append(other)
+                if other >= 0:
+                    around += weight * float(length[other])
+            self._columns["beside"][place] = beside
+            self._columns["length_around"][place] = around
 
     def _grow(self, size: int) -> None:
         for name, (kind, width) in _COLUMNS.items():
@@ -213,7 +223,9 @@ _COLUMNS: Final[dict[str, tuple[type, int]]] = {
     "id": (np.int64, 0),
     "author": (np.int32, 0),
     "ts": (np.int64, 0),
-    "length": (np.int32, 0),
+    "length": (np.float32, 0),
+    "log_length": (np.float32, 0),
+    "length_around": (np.float32, 0),
     "chars": (np.int32, 0),
     "digest": (np.int64, 0),
     "group": (np.int32, 0),

@@ -26,21 +26,27 @@ FIRST: Final = 2_000
 """Messages read while a prompt waits, some 60 ms. The others follow in steps that hold the room for a moment each."""
 
 STEP: Final = 500
+MANY: Final = 5_000
+"""With so many changes since the last look the room is read anew, in the background, as one that was never seen."""
 
-_SELECT: LiteralString = (
-    "SELECT m.id, m.rc_id, coalesce(m.user_id, -m.agent_id), m.ts, m.thread,"
-    " CASE WHEN m.thread = '' THEN NULL ELSE (SELECT r.id FROM messages r WHERE r.rc_id = m.thread) END,"
-    " CASE WHEN m.deleted_at IS NULL AND m.system_type = '' THEN left(m.text, 8000) ELSE '' END"
+_ROWS: LiteralString = (
+    "SELECT m.id, m.rc_id, coalesce(m.user_id, -m.agent_id) AS author, m.ts, m.thread,"
+    " CASE WHEN m.thread = '' THEN NULL ELSE (SELECT r.id FROM messages r WHERE r.rc_id = m.thread) END AS root,"
+    " CASE WHEN m.deleted_at IS NULL AND m.system_type = '' THEN left(m.text, 8000) ELSE '' END AS words"
+    " FROM messages m WHERE m.room_id = %s"
 )
-_CHANGED: LiteralString = _SELECT + (
-    ", s.oldest FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,"
-    "  pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) s"
+_CHANGED: LiteralString = (
+    "SELECT s.oldest, m.* FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,"  # noqa: S608 - constants only
+    "  pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) s LEFT JOIN LATERAL ("
+    + _ROWS
     # A number above the newest one is of another cluster, from which this database was restored.
-    " LEFT JOIN messages m ON m.room_id = %s AND m.changed_xid >= %s AND m.changed_xid < s.next"
+    + " AND m.changed_xid >= %s AND m.changed_xid < s.next"
+    # The order makes every plan walk the index, whatever the statistics say.
+    "  ORDER BY m.changed_xid LIMIT %s) m ON true"
 )
 _OLDEST_OPEN: LiteralString = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-_OLDER: LiteralString = _SELECT + (
-    " FROM messages m WHERE m.room_id = %s AND (m.ts, m.id) < (%s, %s)"
+_OLDER: LiteralString = _ROWS + (
+    " AND (m.ts, m.id) < (%s, %s)"
     " AND m.deleted_at IS NULL AND m.system_type = '' AND m.text <> '' ORDER BY m.ts DESC, m.id DESC LIMIT %s"
 )
 _NAMES: LiteralString = (
@@ -57,13 +63,17 @@ class SearchedRoom:
 
     def __init__(self, *, room_id: int) -> None:
         self.room_id = room_id
+        self.is_whole = threading.Event()
+        self._lock = threading.RLock()
+        self._start()
+
+    def _start(self) -> None:
         self.index = RoomIndex()
         self.names: Names = {}
-        self.is_whole = threading.Event()
+        self.is_whole.clear()
         self._known_authors: set[int] = set()
         self._seen_upto = -1
         self._next: tuple[datetime, int] = _END
-        self._lock = threading.RLock()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -72,13 +82,15 @@ class SearchedRoom:
 
     def refresh(self) -> None:
         """See every change that is committed now. The first time, read the newest messages."""
+        rows = sql.rows(_CHANGED, [self.room_id, self._seen_upto, MANY]) if self._seen_upto >= 0 else []
+        if len(rows) == MANY:
+            self._start()
         if self._seen_upto < 0:
             ((oldest,),) = sql.rows(_OLDEST_OPEN, [])
             self.read_older(limit=FIRST)
         else:
-            rows = sql.rows(_CHANGED, [self.room_id, self._seen_upto])
-            oldest = rows[0][-1]
-            self._apply([row[:-1] for row in rows if row[0] is not None])
+            oldest = rows[0][0]
+            self._apply([row[1:] for row in rows if row[1] is not None])
         self._seen_upto = oldest
         self._learn_names()
 

@@ -29,7 +29,7 @@ HASHED_WEIGHT: Final = 0.2
 
 
 def search(*, asked: Asked, tokens: int, remembered: Mapping[int, float]) -> list[Line]:
-    """What was said before the question and may bear on it, by falling fit, enough to fill `tokens` twice."""
+    """What was said before the question and may bear on it, by falling fit, more than enough to fill `tokens`."""
     with searched.fresh(room_id=asked.room_id) as room:
         ids = _best(room, asked=asked, tokens=tokens, remembered=remembered)
     if not ids:
@@ -60,7 +60,7 @@ def _best(room: SearchedRoom, *, asked: Asked, tokens: int, remembered: Mapping[
     # Of two that fit alike the newer one.
     places = places[np.lexsort((-index.column("ts")[places], -scored.fit[places]))]
     prices = index.column("chars")[places] // CHARS_PER_TOKEN + 4
-    enough = int(np.searchsorted(np.cumsum(prices), 2 * tokens)) + 1
+    enough = int(np.searchsorted(np.cumsum(prices), 1.5 * tokens)) + 1
     ids = [int(pk) for pk in index.column("id")[places[:enough]]]
     return [*ids[:UNKNOWN_AFTER], *unknown, *ids[UNKNOWN_AFTER:]]
 

@@ -33,7 +33,15 @@ class AgentRow(serializers.ModelSerializer[Agent]):
         model = Agent
         fields = (
             *("id", "slug", "cli_kind", "bridge", "owner", "is_online", "is_enabled", "persona", "who_may_ask"),
-            *("allowed_askers", "approvers", "accepts_handover_from", "parallel", "prompt_budget", "created_at"),
+            *(
+                "allowed_askers",
+                "approvers",
+                "accepts_handover_from",
+                "parallel",
+                "prompt_budget",
+                "token_percent",
+                "created_at",
+            ),
         )
 
     def get_is_online(self, agent: Agent) -> bool:
@@ -48,6 +56,7 @@ class AgentChange(Strict):
     accepts_handover_from = _ids("Ids of agents.")
     parallel = Whole(min_value=1, max_value=32, required=False)
     prompt_budget = Whole(min_value=500, max_value=500_000, required=False, allow_null=True)
+    token_percent = Whole(min_value=25, max_value=400, required=False)
     is_enabled = Flag(required=False)
 
 

@@ -14,7 +14,8 @@ from gateway.models import Agent, Invocation, PersonaVersion, State, User, WhoMa
 MAX_PERSONA: Final = 8_000
 MAX_PARALLEL: Final = 32
 BUDGET: Final = range(500, 500_001)
-_PLAIN: Final = ("who_may_ask", "parallel", "prompt_budget", "is_enabled")
+TOKEN_PERCENT: Final = range(25, 401)
+_PLAIN: Final = ("who_may_ask", "parallel", "prompt_budget", "token_percent", "is_enabled")
 _PEOPLE: Final[dict[str, type[User] | type[Agent]]] = {
     "allowed_askers": User,
     "approvers": User,
@@ -74,6 +75,8 @@ def _checked(field: str, value: Any) -> Any:
         raise BadValueError(f"parallel is from 1 to {MAX_PARALLEL}", field=field)
     if field == "prompt_budget" and value is not None and value not in BUDGET:
         raise BadValueError(f"prompt_budget is from {BUDGET[0]} to {BUDGET[-1]}, or empty", field=field)
+    if field == "token_percent" and value not in TOKEN_PERCENT:
+        raise BadValueError(f"token_percent is from {TOKEN_PERCENT[0]} to {TOKEN_PERCENT[-1]}", field=field)
     return value
 
 

@@ -83,6 +83,11 @@ class Agent(models.Model):
     )
     parallel = models.PositiveSmallIntegerField(default=1)
     prompt_budget = models.PositiveIntegerField(null=True, blank=True, help_text="Token count; empty: the host's.")
+    token_percent = models.PositiveSmallIntegerField(
+        default=100,
+        db_default=100,
+        help_text="What the agent's model counts for 100 tokens of our estimate: 25 to 400.",
+    )
     is_enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now())
 
@@ -93,6 +98,9 @@ class Agent(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(slug__regex=SLUG_PATTERN), name="agent_slug_form"),
             models.CheckConstraint(condition=Q(parallel__gte=1, parallel__lte=32), name="agent_parallel_range"),
+            models.CheckConstraint(
+                condition=Q(token_percent__gte=25, token_percent__lte=400), name="agent_token_percent_range"
+            ),
             models.CheckConstraint(condition=Q(cli_kind__in=CliKind.values), name="agent_cli_kind_known"),
         ]
 

@@ -66,6 +66,18 @@ def test_the_row_moves_on_with_its_prompt(backend, bob, agent):
     assert 0 < prompt.token_count <= prompt.budget == settings.NEXUS_PROMPT_BUDGET
 
 
+@pytest.mark.parametrize("token_percent", [25, 100, 400])
+def test_an_agent_whose_model_counts_otherwise_gets_a_prompt_of_its_own_tokens(backend, alice, bob, token_percent):
+    agent = make_agent(bridge=make_bridge(), prompt_budget=4_000, token_percent=token_percent)
+    for number in range(60):
+        say(backend, alice, f"CI is red for reason {number}: " + "the build broke again " * 5)
+
+    prompt = compose(ask(backend, bob, agent))
+
+    estimate = sum(section["token_count"] for section in prompt.sections)
+    assert prompt.token_count == -(-estimate * token_percent // 100) <= 4_000
+
+
 def test_every_line_says_where_it_came_from(backend, alice, bob, agent):
     said = say(backend, alice, "The port is 5433.")
     row = ask(backend, bob, agent)

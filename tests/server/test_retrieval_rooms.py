@@ -203,6 +203,17 @@ def test_the_rooms_searched_last_stay_within_the_bound(bob, settings):
     assert talks[-1].pk in searched._rooms
 
 
+def test_a_room_with_very_many_changes_is_read_anew(backend, bob, monkeypatch):
+    find(backend, say(backend, bob, "which port?"))
+    monkeypatch.setattr(rooms, "MANY", 3)
+    for number in range(5):
+        say(backend, bob, f"port {number}")
+
+    found = find(backend, say(backend, bob, "which port?"))
+
+    assert {f"port {number}" for number in range(5)} <= set(found)
+
+
 def test_a_message_of_a_megabyte_is_searched_by_its_head(backend, bob):
     say(backend, bob, "the port is 5433 " + "word " * 200_000)
     question = say(backend, bob, "which port? " + "please " * 150_000)
