@@ -64,6 +64,7 @@ NEXUS_HOST_USER = _env.text("NEXUS_HOST_USER", default="")
 NEXUS_HOST_DIR = _env.text("NEXUS_HOST_DIR", default="/var/lib/nexus-host")
 NEXUS_HOST_CLIS = _env.flag("NEXUS_HOST_CLIS", default=False)
 NEXUS_KEEP_CHUNKS_DAYS = _env.number("NEXUS_KEEP_CHUNKS_DAYS", default=30, at_least=1, at_most=3650)
+NEXUS_CHAIN_MAX_USD = _env.number("NEXUS_CHAIN_MAX_USD", default=5.0, at_least=0.01, at_most=10_000)
 NEXUS_KEEP_FILES_DAYS = _env.number("NEXUS_KEEP_FILES_DAYS", default=30, at_least=1, at_most=3650)
 NEXUS_FILE_MAX_MIB = _env.whole("NEXUS_FILE_MAX_MIB", default=25, at_least=1, at_most=50)
 NEXUS_FILE_TYPES = _env.words(

@@ -10,6 +10,7 @@ from gateway import sql
 from gateway.invocations import open_invocation, tell
 from gateway.invocations.sentences import SENTENCES
 from gateway.models import Agent, Invocation, Message, NoticeKind, RoomMember
+from runtime.models import ReplyPart
 from runtime.reply import Names
 
 PAIR_LIMIT: Final = 6
@@ -38,6 +39,9 @@ def open_handovers(*, row: Invocation, message: Message, mentions: tuple[str, ..
     hop = row.hop + 1
     if hop > settings.NEXUS_MAX_HOPS:
         _say(row, SENTENCES["chain_limit"].format(limit=settings.NEXUS_MAX_HOPS))
+        return []
+    if (spent := _cost_of_chain(row)) >= settings.NEXUS_CHAIN_MAX_USD:
+        _say(row, SENTENCES["chain_cost"].format(limit=f"{spent:.2f}"))
         return []
     opened = []
     for agent in _addressed(row=row, mentions=mentions):
@@ -68,6 +72,18 @@ def _addressed(*, row: Invocation, mentions: tuple[str, ...]) -> list[Agent]:
         )
     }
     return [found[name] for name in mentions if name in found and found[name].pk != row.agent_id]
+
+
+def _cost_of_chain(row: Invocation) -> float:
+    """Of this row and of all before it, back to the question of a person."""
+    total, seen = 0.0, 0
+    at: Invocation | None = row
+    while at is not None and seen <= settings.NEXUS_MAX_HOPS:
+        total += float(at.cost_usd or 0)
+        seen += 1
+        wrote = ReplyPart.objects.filter(chat_id=at.message.rc_id).select_related("invocation__message").first()
+        at = None if at.asker_agent_id is None or wrote is None else wrote.invocation
+    return total
 
 
 def _asked_often(*, writer_id: int, agent: Agent) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_bridge.adapters.base import Profile
+from nexus_bridge.adapters.base import Profile, Turn
 from nexus_bridge.adapters.claude import ClaudeAdapter
 from nexus_bridge.events import Done, Permission, Session, Text, Thinking, ToolCall, ToolResult, Usage
 from tests.bridge.turns import LiveCli, done_of, text_of
@@ -284,3 +284,23 @@ async def test_the_canaries_would_sing_without_the_adapters_care(start, fake_api
     prompts = "".join(fake_api.prompts())
     assert "CANARY-outside" in prompts
     assert "CANARY-command" in prompts
+
+
+async def test_words_added_on_the_way_belong_to_the_same_turn(start):
+    cli = await start()
+
+    is_added = False
+    said = []
+    cli.process.begin_turn()
+    cli.process.write(cli.adapter.turn(Turn(text="[[delay 0.05]] [[long 20]]")))
+    while not any(isinstance(event, Done) for event in said):
+        said += await cli._next()
+        if not is_added and any(isinstance(event, Text) for event in said):
+            is_added = True
+            cli.process.write(cli.adapter.steer("and this as well"))
+
+    again = await cli.ask("Say hello")
+
+    assert done_of(said).status == "ok"
+    assert sum(isinstance(event, Usage) for event in said) == 2
+    assert done_of(again).status == "ok"

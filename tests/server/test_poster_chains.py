@@ -108,6 +108,23 @@ async def test_a_chain_at_its_limit_stops_with_a_sentence(desk, chat, room, bob,
     assert "limit" in sentence
 
 
+async def test_a_chain_that_has_cost_too_much_stops_with_a_sentence(desk, room, bob, writer, reviewer, settings):
+    settings.NEXUS_CHAIN_MAX_USD = 1.0
+    row = await in_db(lambda: start(people.ask(room, bob, writer)))()
+
+    def finish_dear():
+        output(row, "@gemini-alice please review", events.Done(status="ok"))
+        end(row, cost_usd=1.5)
+
+    await in_db(finish_dear)()
+    await desk.quiet()
+    await desk.after(2)
+
+    assert await in_db(opened)() == []
+    [text] = await in_db(lambda: list(Notice.objects.values_list("text", flat=True)))()
+    assert text.startswith("This chain of agents has cost $1.50")
+
+
 async def test_two_agents_that_ask_each_other_too_often_are_stopped(desk, room, bob, writer, reviewer):
     for number in range(7):
         row = await in_db(lambda thread: start(people.ask(room, bob, writer, thread=thread)))(f"thread-{number}")
