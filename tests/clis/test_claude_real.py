@@ -8,7 +8,7 @@ import pytest
 
 from nexus_bridge.adapters.base import Profile, Turn
 from nexus_bridge.adapters.claude import ClaudeAdapter
-from nexus_bridge.events import Done, Permission, Session, Text, Thinking, ToolCall, ToolResult, Usage
+from nexus_bridge.events import AnyEvent, Done, Permission, Session, Text, Thinking, ToolCall, ToolResult, Usage
 from tests.bridge.turns import LiveCli, done_of, text_of
 
 pytestmark = [pytest.mark.real_cli, pytest.mark.timeout(120)]
@@ -290,7 +290,7 @@ async def test_words_added_on_the_way_belong_to_the_same_turn(start):
     cli = await start()
 
     is_added = False
-    said = []
+    said: list[AnyEvent] = []
     cli.process.begin_turn()
     cli.process.write(cli.adapter.turn(Turn(text="[[delay 0.05]] [[long 20]]")))
     while not any(isinstance(event, Done) for event in said):
