@@ -45,6 +45,7 @@ class Connection:
         "closing_at",
         "decisions",
         "heard_at",
+        "journal",
         "load",
         "name",
         "offered",
@@ -61,7 +62,7 @@ class Connection:
         self.bridge_id = bridge_id
         self.name = name
         self.token_digest = token_digest
-        self.session = ""
+        self.session = self.journal = ""
         self.load = Load()
         self.opened_at = self.heard_at = time.monotonic()
         self.closing_at: float | None = None

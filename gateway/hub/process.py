@@ -105,11 +105,11 @@ class Hub:
             runs=hello.runs,
         )
         reception = await self._threads.run_twice(lambda: sessions.greet(greeting=greeting))
-        connection.session = greeting.session
+        connection.session, connection.journal = greeting.session, greeting.journal
         earlier = self._by_bridge.get(connection.bridge_id)
         self._by_bridge[connection.bridge_id] = connection
         if earlier is not None:
-            _send_away(earlier, Lost.REPLACED)
+            _send_away(earlier, Lost.OVERTAKEN if earlier.journal == hello.journal else Lost.REPLACED)
         return reception
 
     def nudge(self, *, bridge_id: int) -> None:
@@ -194,7 +194,7 @@ class Hub:
 
     async def _keep(self, connections: Iterable[Connection]) -> None:
         """Renew leases; send away whose token is revoked or rotated out, or whose bridge is held elsewhere."""
-        held = [Held(one.bridge_id, one.session, one.token_digest, one.load) for one in connections]
+        held = [Held(one.bridge_id, one.session, one.token_digest, one.journal, one.load) for one in connections]
         lost = await self._threads.run_twice(lambda: sessions.renew(held=held))
         for one in held:
             connection = self._by_bridge.get(one.bridge_id)
@@ -241,10 +241,13 @@ def _known(connection: Connection) -> outgoing.Known:
 
 
 def _send_away(connection: Connection, lost: Lost) -> None:
-    if lost == Lost.REVOKED:
-        connection.bye("revoked", reconnect=False, message="the bridge token is not valid any more")
-    else:
-        connection.bye("replaced", reconnect=False, message="another connection uses this bridge's token")
+    match lost:
+        case Lost.REVOKED:
+            connection.bye("revoked", reconnect=False, message="the bridge token is not valid any more")
+        case Lost.REPLACED:
+            connection.bye("replaced", reconnect=False, message="another connection uses this bridge's token")
+        case Lost.OVERTAKEN:
+            connection.bye("silent", message="this bridge has said hello on another connection")
 
 
 def _unpark(bridge_ids: list[int]) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from django.db.models import Q
 
+from gateway import sql
 from gateway.invocations import approvals
 from gateway.invocations.rights import may_decide
 from gateway.models import Approval, Asks, User
@@ -14,6 +15,10 @@ _YES: Final = frozenset(
     {"yes", "y", "ok", "okay", "allow", "approve", "approved", "go", "go ahead", "do it", "sure", "yes please", "+1"}
 )
 _NO: Final = re.compile(r"(?:no|nope|n|deny|denied|reject|don'?t|-1)\b[\s,.:;!-]*(.*)", re.IGNORECASE | re.DOTALL)
+_ANY_OPEN: Final = (
+    "SELECT 1 FROM approvals q JOIN invocations i ON i.id = q.invocation_id"
+    " WHERE q.decision = '' AND q.expires_at > now() AND i.room_id = %s LIMIT 1"
+)
 _MENTIONS: Final = re.compile(r"\s*(?:@\S+\s*)+")
 
 
@@ -24,6 +29,9 @@ def take(
 
     It must be said where the question is: in its thread, in the direct chat, or to its agent by name.
     """
+    # Asked with every message; most rooms have no open question.
+    if not sql.rows(_ANY_OPEN, [room_id]):
+        return False
     open_here = approvals.open_ones().filter(invocation__room_id=room_id, created_at__lt=at)
     if not is_dm:
         in_thread = Q(invocation__thread=thread) | Q(invocation__message__rc_id=thread) if thread else Q(pk__in=())

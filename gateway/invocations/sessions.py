@@ -30,7 +30,8 @@ LETTING_GO_S: Final = 3
 
 _RENEW = """
     WITH mine AS (
-        SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) AS m(id, session, digest, load)
+        SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[])
+            AS m(id, session, digest, load, journal)
     ), renewed AS (
         UPDATE bridges AS b
         SET lease_until = now() + make_interval(secs => %s), last_seen_at = now(), load = m.load::jsonb
@@ -40,7 +41,8 @@ _RENEW = """
     )
     SELECT m.id, b.session = m.session,
         b.revoked_at IS NULL
-        AND (b.token_digest = m.digest OR (b.old_token_digest = m.digest AND b.old_token_until > now()))
+        AND (b.token_digest = m.digest OR (b.old_token_digest = m.digest AND b.old_token_until > now())),
+        b.journal = m.journal
     FROM mine m LEFT JOIN bridges b ON b.id = m.id
 """
 
@@ -49,6 +51,9 @@ class Lost(StrEnum):
     """Why a session may not go on."""
 
     REPLACED = "replaced"
+    """By another program: two with one token must not take turns."""
+    OVERTAKEN = "overtaken"
+    """By a hello of the same program, perhaps a late one of a socket that is dead: it comes again."""
     REVOKED = "revoked"
 
 
@@ -90,6 +95,7 @@ class Held:
     bridge_id: int
     session: str
     token_digest: str
+    journal: str
     load: Load
 
 
@@ -133,14 +139,17 @@ def renew(*, held: Sequence[Held]) -> dict[int, Lost]:
         [one.session for one in held],
         [one.token_digest for one in held],
         [_as_json(one.load) for one in held],
+        [one.journal for one in held],
     ]
     # Half-spent leases only: an idle bridge costs a write every second or third round.
     rows = sql.rows(_RENEW, [*columns, lease_s, lease_s * 0.6])
-    return {
-        bridge_id: Lost.REPLACED if is_valid else Lost.REVOKED
-        for bridge_id, is_ours, is_valid in rows
-        if not (is_ours and is_valid)
-    }
+    lost = {}
+    for bridge_id, is_ours, is_valid, is_same_program in rows:
+        if not is_valid:
+            lost[bridge_id] = Lost.REVOKED
+        elif not is_ours:
+            lost[bridge_id] = Lost.OVERTAKEN if is_same_program else Lost.REPLACED
+    return lost
 
 
 def let_go(*, bridge_id: int, session: str) -> bool:

@@ -118,13 +118,19 @@ async def test_a_run_the_hub_has_ended_is_dropped(gateway, world):
 async def test_the_newest_of_two_wins_and_the_older_is_told(gateway, world):
     async with (
         raw_bridge(gateway, world.token, world.agent) as older,
-        raw_bridge(gateway, world.token, world.agent) as newer,
+        raw_bridge(gateway, world.token, world.agent, journal=OTHER_JOURNAL) as newer,
     ):
         bye = await older.until("bye")
         assert (bye["reason"], bye["reconnect"]) == ("replaced", False)
         assert await older.close_code() == 4409
         prompt = await offered(world, newer)
         assert prompt["fence"] == 1
+
+
+async def test_a_program_overtaken_by_its_own_late_hello_is_asked_to_come_again(gateway, world):
+    async with raw_bridge(gateway, world.token, world.agent) as alive, raw_bridge(gateway, world.token, world.agent):
+        bye = await alive.until("bye")
+        assert (bye["reason"], bye["reconnect"]) == ("silent", True)
 
 
 async def test_frames_of_a_replaced_session_change_nothing(gateway, world):
@@ -234,7 +240,7 @@ async def test_a_rotated_token_has_its_overlap(gateway, world):
         fresh = await sync_to_async(bridges.rotate)(bridge_id=world.bridge.pk, actor="alice", overlap_s=60)
         await bridge.send(type="heartbeat", at=1.0)
         await bridge.until("heartbeat")
-        async with raw_bridge(gateway, fresh, world.agent):
+        async with raw_bridge(gateway, fresh, world.agent, journal=OTHER_JOURNAL):
             assert (await bridge.until("bye"))["reason"] == "replaced"
         await sync_to_async(bridges.rotate)(bridge_id=world.bridge.pk, actor="alice", overlap_s=0)
 
