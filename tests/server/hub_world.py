@@ -43,7 +43,7 @@ class World:
         claim = invocations.claim_next(invocation_id=pk)
         if claim is None:
             return None
-        text = f"Bob: {Invocation.objects.get(pk=claim.invocation_id).message.text}"
+        text = f"mrk # Question\nmrk Bob: {Invocation.objects.get(pk=claim.invocation_id).message.text}"
         Prompt.objects.update_or_create(
             invocation_id=claim.invocation_id,
             defaults={"fence": claim.fence, "text": text, "token_count": 3, "budget": 8000},

@@ -44,7 +44,7 @@ async def test_a_prompt_is_answered_and_every_chunk_is_stored(gateway, world):
     assert row.first_text_at is not None
     stored = await sync_to_async(lambda: list(Chunk.objects.filter(invocation=row).values_list("seq", "payload")))()
     assert stored == list(enumerate(payloads, start=1))
-    assert prompt["prompt"] == "Bob: @claude-alice why is CI red?"
+    assert prompt["prompt"] == "mrk # Question\nmrk Bob: @claude-alice why is CI red?"
     assert prompt["asker"]["username"] == "bob"
     assert prompt["tools_token"].startswith("nxt_")
     assert not await sync_to_async(Notice.objects.filter(kind="ended").exists)()
