@@ -203,6 +203,8 @@ def test_only_one_worker_writes_at_a_time(memory, backend, bob):
     ) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [remembering._LOCK])
         blocked = remember()
+        # Closing the connection lets go of it too, but nobody knows when the server has noticed.
+        other.execute("SELECT pg_advisory_unlock(%s)", [remembering._LOCK])
     free = remember()
 
     assert (blocked, free) == (0, 1)
