@@ -52,6 +52,7 @@ def run(world):
     Bridge.objects.filter(pk=world.bridge.pk).update(
         session="s", journal="0" * 32, lease_until=Now() + timedelta(minutes=5)
     )
+    people.say(world.room, world.bob, "the deploy key of CI expired yesterday")
     pk = world.ask("why is CI red?")
     Invocation.objects.filter(pk=pk).update(state=State.RUNNING)
     return Invocation.objects.select_related("message", "room").get(pk=pk)
@@ -158,6 +159,13 @@ async def test_the_room_is_read_and_no_other(gateway, token, run, world):
     assert f"[{run.message_id}]" in text
     assert "why is CI red?" in text
     assert "launch code" not in text
+
+
+async def test_what_was_said_before_is_found(gateway, token):
+    text, is_error = await called(gateway, token, "search_memory", query="deploy key")
+
+    assert not is_error
+    assert "bob: the deploy key of CI expired yesterday" in text
 
 
 async def test_facts_and_pins_are_kept_for_the_room(gateway, token, run):
