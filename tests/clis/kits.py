@@ -102,6 +102,7 @@ def tool(name: str, **given: object) -> str:
 _ENVIRONMENTS = {"claude": _claude, "codex": _codex, "gemini": _gemini, "hermes": _hermes, "opencode": _opencode}
 
 GEMINI_FORGETS = "0.61 does not find its own sessions again (session/load); it starts afresh and the room is told so"
+HERMES_ANSWERS = "it tells the failure as its answer, in words of its own, and ends the turn as if all were well"
 NO_FIELD = "the Agent Client Protocol has no field for the reason of a no"
 
 KITS: Sequence[Kit] = (
@@ -141,7 +142,11 @@ KITS: Sequence[Kit] = (
     ),
     Kit(
         kind="hermes",
-        holes={"reason_of_a_no_reaches_the_model": NO_FIELD},
+        holes={
+            "reason_of_a_no_reaches_the_model": NO_FIELD,
+            "error_429": HERMES_ANSWERS,
+            "broken_stream": HERMES_ANSWERS,
+        },
         program="hermes",
         pypi="hermes-agent[acp,mcp]",
         read=tool("terminal", command="cat notes.txt"),

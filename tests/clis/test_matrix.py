@@ -65,7 +65,7 @@ async def test_text(kit, bench):
     row, text = await bench.answer("Say hello")
 
     assert row.state == State.DONE
-    assert "You said: Bob:" in text
+    assert text.startswith("Fake model here")
     assert row.input_tokens > 0
 
 
@@ -121,7 +121,7 @@ async def test_cancel(kit, bench):
 
     assert row.state == State.CANCELLED
     assert after.state == State.DONE
-    assert "And now?" in text
+    assert text.startswith("Fake model here")
 
 
 @EACH_KIT
@@ -163,7 +163,7 @@ async def test_resume_after_the_process_was_killed(kit, bench):
     second, text = await bench.answer("Who am I?")
 
     assert (first.state, second.state) == (State.DONE, State.DONE)
-    assert "Who am I?" in text
+    assert text.startswith("Fake model here")
     assert "My name is Alice" in bench.api.bodies()[-1]
 
 
