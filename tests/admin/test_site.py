@@ -161,6 +161,7 @@ def test_a_persona_is_changed_with_its_history(operator, it):
         "persona": "You are terse.",
         "who_may_ask": "room",
         "parallel": "2",
+        "token_percent": "100",
         "is_enabled": "on",
         "approvers": [it.bob.pk],
     }
@@ -175,7 +176,7 @@ def test_a_persona_is_changed_with_its_history(operator, it):
 
 
 def test_a_refused_change_says_why_and_changes_nothing(operator, it):
-    form = {"persona": "bell \x07", "who_may_ask": "room", "parallel": "1", "is_enabled": "on"}
+    form = {"persona": "bell \x07", "who_may_ask": "room", "parallel": "1", "token_percent": "100", "is_enabled": "on"}
 
     answer = operator.post(f"/admin/gateway/agent/{it.agent.pk}/change/", form, follow=True)
 
