@@ -358,6 +358,7 @@ class MessageList {
     Object.assign(this, { scroller, list, inThread });
     this.rows = new Map();
     this.isStuck = true;
+    this.height = 0;
     this.onArrival = () => {};
     scroller.addEventListener("scroll", () => this.noteScroll(), { passive: true });
     const keepBottom = new ResizeObserver(() => this.isStuck && this.toBottom());
@@ -366,12 +367,21 @@ class MessageList {
   }
 
   noteScroll() {
-    this.isStuck = this.scroller.scrollHeight - this.scroller.scrollTop - this.scroller.clientHeight < BOTTOM_SLACK_PX;
+    const { scrollHeight, scrollTop, clientHeight } = this.scroller;
+    const isAtEnd = scrollHeight - scrollTop - clientHeight < BOTTOM_SLACK_PX;
+    if (this.isStuck && !isAtEnd && scrollHeight !== this.height) {
+      // The browser's own scroll, because text has grown or gone: nobody has turned a wheel.
+      this.toBottom();
+      return;
+    }
+    this.isStuck = isAtEnd;
+    this.height = scrollHeight;
     this.onArrival(this.isStuck ? null : undefined);
   }
 
   toBottom() {
-    this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.height = this.scroller.scrollHeight;
+    this.scroller.scrollTop = this.height;
   }
 
   clear() {
