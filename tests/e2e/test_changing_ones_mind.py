@@ -64,7 +64,7 @@ def test_a_question_to_an_agent_that_is_offline_waits_says_so_and_runs_by_itself
     question.wait_state("waiting")
     world.until(question.sentences, what="the room is told that the question waits")
     (sentence,) = question.sentences()
-    assert f"{absent.slug} is offline" in sentence
+    assert f"{absent.slug} is asleep" in sentence
 
     world.start_bridge(absent)
 
