@@ -177,6 +177,8 @@ class _Outline:
         places: set[Place] = set()
         candidates = [line for line in it.lines if line.id not in self._shown]
         for line in candidates:
+            if room < prompt.LINE_OVERHEAD:
+                break
             price = self._line_cost(line) + self._header_cost(line, places)
             if price <= room:
                 room -= price
