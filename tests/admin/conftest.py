@@ -6,7 +6,7 @@ from django.test import Client
 
 from gateway import parts, staff
 from gateway.bridge_auth import FailureLimit
-from tests.server.conftest import django_db_setup  # noqa: F401  (a fixture)
+from tests.server.conftest import a_flush_deletes_rows  # noqa: F401  (a fixture)
 
 PASSWORD = "a long enough pass phrase"
 

@@ -18,7 +18,7 @@ import pytest
 from tests.clis.installing import CLIS, ROOT, install, node_env
 from tests.clis.kits import KITS, Kit
 from tests.clis.table import PASSED, TABLE
-from tests.server.conftest import django_db_setup  # noqa: F401 - a fixture
+from tests.server.conftest import a_flush_deletes_rows  # noqa: F401 - a fixture
 
 FAKE_API = ROOT.parent / "shared" / "tools" / "fake_model_api.py"
 START_S = 20.0
