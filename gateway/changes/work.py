@@ -4,7 +4,7 @@ from django.db import transaction
 
 from gateway import audit
 from gateway.changes.errors import ConflictError, GoneError
-from gateway.invocations import open_invocation, request_cancel
+from gateway.invocations import open_again, request_cancel
 from gateway.models import FINAL, Invocation
 
 
@@ -24,18 +24,8 @@ def ask_again(*, invocation_id: int, actor: str) -> Invocation:
         row = _row(invocation_id)
         if row.state not in FINAL:
             raise ConflictError(f"invocation {invocation_id} is still {row.state}; stop it first")
-        again = (
-            None
-            if row.retries.exists() or row.asker_agent_id is not None
-            else open_invocation(
-                message=row.message,
-                room=row.room,
-                agent=row.agent,
-                root_asker=row.root_asker,
-                retry_of=row,
-                thread=row.thread,
-            )
-        )
+        is_askable = row.asker_agent_id is None and not row.retries.exists()
+        again = open_again(row=row) if is_askable else None
         if again is None:
             raise ConflictError(f"invocation {invocation_id} was asked again already, or was a hand-over")
         audit.record(actor=actor, action="invocation_retried", target=str(invocation_id), new=again.pk)

@@ -1,6 +1,7 @@
 """An invocation's life: the table of states, opening, claiming, transitions, rights."""
 
-from gateway.invocations.claims import Claim, claim_next, open_invocation, session_key
+from gateway.invocations.claims import Claim, claim_next, open_again, open_invocation, session_key
+from gateway.invocations.queue import next_claimable, next_in_room
 from gateway.invocations.rights import may_decide, may_stop, refusal
 from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, OPEN
 from gateway.invocations.transitions import (
@@ -15,8 +16,6 @@ from gateway.invocations.transitions import (
     fail_unsent,
     give_up_room,
     interrupt,
-    next_claimable,
-    next_in_room,
     not_taken,
     offer,
     park,
@@ -52,6 +51,7 @@ __all__ = [
     "next_in_room",
     "not_taken",
     "offer",
+    "open_again",
     "open_invocation",
     "park",
     "refusal",

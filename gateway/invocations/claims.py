@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from gateway import pipeline, sql
 from gateway.invocations import places, rights, transitions
+from gateway.invocations.queue import CAN_GO, IS_LIVE
 from gateway.models import Agent, Invocation, Message, NoticeKind, Room, User
 
 MAX_REFUSALS = 20
@@ -77,6 +78,18 @@ def open_invocation(
     else:
         pipeline.start(invocation_ids=[row.pk])
     return row
+
+
+def open_again(*, row: Invocation) -> Invocation | None:
+    """A new attempt at the question of a final row, for the person at its root; None when there is one already."""
+    return open_invocation(
+        message=row.message,
+        room=row.room,
+        agent=row.agent,
+        root_asker=row.root_asker,
+        retry_of=row,
+        thread=row.thread,
+    )
 
 
 def _insert(row: Invocation) -> bool:
@@ -160,7 +173,7 @@ def _take(*, agent: "_Agent", row: "_Next", lane: int) -> Claim | None:
     return Claim(invocation_id=row.pk, fence=row.fence + 1, room_id=row.room_id, agent_id=agent.pk)
 
 
-# The statements of a claim. The live states are written out, as in the partial indexes that serve these reads.
+# The statements of a claim.
 
 
 class _Agent(NamedTuple):
@@ -198,9 +211,8 @@ class _Next(NamedTuple):
 
 
 _NEXT_ROW: Final = (
-    "SELECT i.id, i.fence, i.room_id, r.is_serial, u.id, u.is_foreign_bot, w.slug,"
-    " ARRAY(SELECT l.lane FROM invocations l WHERE l.agent_id = i.agent_id"
-    "  AND l.state IN ('composing', 'composed', 'offered', 'running')),"
+    "SELECT i.id, i.fence, i.room_id, r.is_serial, u.id, u.is_foreign_bot, w.slug,"  # noqa: S608 - constants only
+    f" ARRAY(SELECT l.lane FROM invocations l WHERE l.agent_id = i.agent_id AND {IS_LIVE}),"
     " EXISTS (SELECT 1 FROM agents a JOIN bridges b ON b.id = a.bridge_id WHERE a.id = i.agent_id AND a.is_enabled"
     "  AND b.revoked_at IS NULL AND b.lease_until > statement_timestamp()),"
     " EXISTS (SELECT 1 FROM room_members m WHERE m.room_id = i.room_id AND m.user_id = u.id),"
@@ -209,13 +221,7 @@ _NEXT_ROW: Final = (
     " EXISTS (SELECT 1 FROM notices t WHERE t.invocation_id = i.id AND t.kind = 'queued' AND t.text <> '')"
     " FROM invocations i JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
     " JOIN messages q ON q.id = i.message_id LEFT JOIN agents w ON w.id = i.asker_agent_id"
-    " WHERE i.agent_id = (SELECT agent_id FROM invocations WHERE id = %s) AND i.state = 'queued'"
-    " AND (i.files_until IS NULL OR i.files_until < statement_timestamp())"
-    " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
-    "  AND l.state IN ('composing', 'composed', 'offered', 'running'))"
-    " AND (NOT r.is_serial OR NOT EXISTS (SELECT 1 FROM invocations l WHERE l.serial_room_id = i.room_id"
-    "  AND l.state IN ('composing', 'composed', 'offered', 'running')))"
-    " ORDER BY q.ts, i.id LIMIT 1"
+    f" WHERE i.agent_id = (SELECT agent_id FROM invocations WHERE id = %s) AND {CAN_GO} ORDER BY q.ts, i.id LIMIT 1"
 )
 
 _TAKE: Final = (

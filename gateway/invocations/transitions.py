@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from gateway import nudges, pipeline, sql
 from gateway.invocations import wording
+from gateway.invocations.queue import next_claimable
 from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, FINAL, LIVE, TIME_FIELD, State
 from gateway.models import Agent, Bridge, Invocation, Notice, NoticeKind
 
@@ -259,20 +260,6 @@ def wake(*, agent_id: int | None = None, serial_room_id: int | None = None) -> N
     pipeline.start(invocation_ids=next_claimable(agent_id=agent_id, serial_room_id=serial_room_id))
 
 
-def next_claimable(*, agent_id: int | None = None, serial_room_id: int | None = None) -> list[int]:
-    """Ids of the queued rows that a claim could take now, first come first, one per free session."""
-    # A query per scope: one with OR between them has no index to go by.
-    found = [] if agent_id is None else sql.rows(_NEXT_OF_AGENT, [agent_id])
-    found += [] if serial_room_id is None else sql.rows(_NEXT_OF_ROOM, [serial_room_id])
-    return list(dict.fromkeys(pk for _, pk in sorted(found)))[:MAX_WOKEN]
-
-
-def next_in_room(*, room_id: int) -> int | None:
-    """The room's first row that could be claimed now, for the worker that lets the room lock go."""
-    rows = sql.rows(_NEXT_WITH_LANE, [room_id])
-    return rows[0][0] if rows else None
-
-
 def _move(
     invocation_id: int,
     sources: Sequence[State],
@@ -331,29 +318,6 @@ def _after(moved: _Moved, *, to: State) -> None:
     if to not in LIVE:
         wake(agent_id=moved.agent_id, serial_room_id=moved.held_room_id)
     nudges.chat(agent_id=moved.agent_id, room_id=moved.room_id, invocation_id=moved.id)
-
-
-# Which queued rows can go. The live states are written out, as in the partial indexes that serve these reads.
-
-MAX_WOKEN: Final = 8
-"""Rows started when something gets free; each of them starts the next when it goes on."""
-
-_NEXT: Final = (
-    " FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"
-    " JOIN messages q ON q.id = i.message_id WHERE i.state = 'queued'"
-    " AND (i.files_until IS NULL OR i.files_until < statement_timestamp())"
-    " AND NOT EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
-    "  AND l.state IN ('composing', 'composed', 'offered', 'running'))"
-    " AND (NOT r.is_serial OR NOT EXISTS (SELECT 1 FROM invocations l WHERE l.serial_room_id = i.room_id"
-    "  AND l.state IN ('composing', 'composed', 'offered', 'running')))"
-)
-_NEXT_OF_AGENT: Final = f"SELECT q.ts, i.id{_NEXT} AND i.agent_id = %s ORDER BY q.ts, i.id LIMIT {MAX_WOKEN}"
-_NEXT_OF_ROOM: Final = f"SELECT q.ts, i.id{_NEXT} AND i.room_id = %s ORDER BY q.ts, i.id LIMIT {MAX_WOKEN}"
-_NEXT_WITH_LANE: Final = (
-    f"SELECT i.id{_NEXT} AND i.room_id = %s"  # noqa: S608 - constants only
-    " AND (SELECT count(*) FROM invocations l WHERE l.agent_id = i.agent_id"
-    "  AND l.state IN ('composing', 'composed', 'offered', 'running')) < a.parallel ORDER BY q.ts, i.id LIMIT 1"
-)
 
 
 def bridge_gone_since(*, seconds: float) -> Q:

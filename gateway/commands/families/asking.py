@@ -1,8 +1,8 @@
 """`!stop` and `!retry`: what becomes of a question that was asked."""
 
 from gateway.commands.registry import MAX_ROWS, Order, Signed, command, reaction
-from gateway.invocations import OPEN, may_stop, open_invocation, request_cancel
-from gateway.models import FINAL, Invocation
+from gateway.invocations import OPEN, may_stop, open_again, request_cancel
+from gateway.models import FINAL
 from gateway.rocketchat.events import moment
 
 
@@ -32,7 +32,7 @@ def retry(order: Order) -> str:
     row = mine[0]
     if row.state not in FINAL:
         return f"{row.agent.slug} is still at it; `!stop` stops it."
-    return "" if _ask_again(row) else f"That question to {row.agent.slug} has been asked again already."
+    return "" if open_again(row=row) else f"That question to {row.agent.slug} has been asked again already."
 
 
 @reaction("stop")
@@ -46,16 +46,4 @@ def stop_by_sign(signed: Signed) -> None:
 def retry_by_sign(signed: Signed) -> None:
     for row in signed.rows().filter(state__in=FINAL, retries=None, asker_agent=None)[:MAX_ROWS]:
         if may_stop(agent=row.agent, asker_id=row.root_asker_id, user=signed.user):
-            _ask_again(row)
-
-
-def _ask_again(row: Invocation) -> bool:
-    again = open_invocation(
-        message=row.message,
-        room=row.room,
-        agent=row.agent,
-        root_asker=row.root_asker,
-        retry_of=row,
-        thread=row.thread,
-    )
-    return again is not None
+            open_again(row=row)
