@@ -97,9 +97,14 @@ def unpin(*, room_id: int, user_id: int, landmark_id: int | None = None, message
     ]
     if not found:
         return None
-    Landmark.objects.filter(pk=found[0].id, unpinned_at=None).update(unpinned_at=Now(), unpinned_by_id=user_id)
-    Landmark.objects.filter(superseded_by_id=found[0].id).update(superseded_by=None)
+    let_go(landmark_id=found[0].id, user_id=user_id)
     return found[0]
+
+
+def let_go(*, landmark_id: int, user_id: int | None) -> None:
+    """Not pinned any more, and what it had superseded counts again. Without a user: somebody at the site did it."""
+    Landmark.objects.filter(pk=landmark_id, unpinned_at=None).update(unpinned_at=Now(), unpinned_by_id=user_id)
+    Landmark.objects.filter(superseded_by_id=landmark_id).update(superseded_by=None)
 
 
 def live(*, room_id: int, kinds: Collection[str], limit: int, with_superseded: bool = False) -> list[Pin]:

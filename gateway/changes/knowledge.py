@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.models.functions import Now
 
+from composer import landmarks
 from composer.memory import client
 from composer.models import Fact, Landmark, Memory
 from gateway import audit
@@ -47,13 +48,15 @@ def change_landmark(*, landmark_id: int, actor: str, kind: str | None = None, is
         landmark = Landmark.objects.select_for_update(no_key=True).filter(pk=landmark_id).first()
         if landmark is None:
             raise GoneError(f"there is no landmark {landmark_id}")
-        told: dict[str, Any] = {}
-        if kind is not None and kind != landmark.kind:
-            told["kind"] = kind
-        if is_pinned is not None and is_pinned != (landmark.unpinned_at is None):
-            told["unpinned_at"] = None if is_pinned else Now()
-        if told:
-            Landmark.objects.filter(pk=landmark_id).update(**told)
+        is_moved = is_pinned is not None and is_pinned != (landmark.unpinned_at is None)
+        if is_moved and is_pinned:
+            Landmark.objects.filter(pk=landmark_id).update(unpinned_at=None)
+        elif is_moved:
+            landmarks.let_go(landmark_id=landmark_id, user_id=None)
+        is_renamed = kind is not None and kind != landmark.kind
+        if is_renamed:
+            Landmark.objects.filter(pk=landmark_id).update(kind=kind)
+        if is_moved or is_renamed:
             detail = {"kind": kind or landmark.kind, "is_pinned": is_pinned if is_pinned is not None else True}
             audit.record(actor=actor, action="landmark_changed", target=str(landmark.message_id), **detail)
 

@@ -7,6 +7,7 @@ from django.utils import timezone
 from composer import compaction, landmarks
 from composer.models import Landmark
 from gateway import links
+from gateway.changes import knowledge
 from gateway.ingest import Batch, Ingest
 from gateway.models import Message, Notice, NoticeKind
 from gateway.rocketchat import events
@@ -83,6 +84,17 @@ def test_a_deleted_message_is_no_landmark_and_what_it_replaced_counts_again(room
     assert _live(room) == [f"decision (replaces #{number}): the port is 5434"]
 
     Message.objects.filter(text__contains="5434").update(text="", deleted_at=timezone.now())
+
+    assert _live(room) == ["decision: the port is 5433"]
+
+
+def test_what_the_site_takes_down_frees_what_it_replaced_as_unpin_does(room):
+    _store(said("decision: the port is 5433"))
+    number = Landmark.objects.get().pk
+    _store(said(f"decision (replaces #{number}): the port is 5434"))
+    newer = Landmark.objects.get(superseded_by=None)
+
+    knowledge.change_landmark(landmark_id=newer.pk, actor="staff:carol", is_pinned=False)
 
     assert _live(room) == ["decision: the port is 5433"]
 
