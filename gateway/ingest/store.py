@@ -6,7 +6,7 @@ A batch that fails is split until the bad item stands alone; that one is set asi
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -220,24 +220,7 @@ class Ingest:
     ) -> None:
         now = datetime.fromtimestamp(self._clock(), tz=UTC)
         programs = rows.PROGRAM_ACCOUNTS | bots.usernames.keys()
-        questions: list[Question] = []
-        orders: list[tuple[commands.Command, commands.Place]] = []
-        reacted: list[tuple[Versions, Stored]] = []
-        for one in found:
-            row = stored.get(one.newest.rc_id)
-            if row is None:
-                continue
-            if row.is_new and not one.newest.is_tombstone and mentions.may_ask(one.first, programs=programs):
-                room_id, kind = known[one.newest.rid]
-                question = Question(row.pk, room_id, kind, people[one.newest.user_id], one.first)
-                text = "" if one.first.is_encrypted else one.first.text
-                command = commands.parse(text, usernames=bots.usernames)
-                if command is not None:
-                    orders.append((command, _place(question)))
-                elif asking.may_matter(one.first, room_kind=kind, bots=bots):
-                    questions.append(question)
-            if one.newest.reactions:
-                reacted.append((one, row))
+        questions, orders = _wishes(found, stored=stored, known=known, people=people, bots=bots, programs=programs)
         keeping.keep(found, stored=stored, known=known, bots=bots, programs=programs)
         # An open question of an agent takes the next fitting reply before the queue does.
         questions = [one for one in questions if not _is_reply(one, bots=bots)]
@@ -249,14 +232,45 @@ class Ingest:
         # After the questions: a "!stop" that comes in the same batch must find what it stops.
         for command, place in sorted(orders, key=lambda order: (order[1].ts, order[1].message_id)):
             commands.obey(command, place=place, now=now)
-        for one, row in reacted:
-            commands.react(one.newest.reactions, message_id=row.pk, rc_id=one.newest.rc_id, bots=bots.usernames)
+        for one in found:
+            row = stored.get(one.newest.rc_id)
+            if row is not None and one.newest.reactions:
+                commands.react(one.newest.reactions, message_id=row.pk, rc_id=one.newest.rc_id, bots=bots.usernames)
 
     def _nudge_memory(self) -> None:
         now = self._clock()
         if now - self._remembered_at >= REMEMBER_EVERY_S:
             self._remembered_at = now
             pipeline.remember()
+
+
+def _wishes(
+    found: Sequence[Versions],
+    *,
+    stored: dict[str, Stored],
+    known: dict[str, tuple[int, str]],
+    people: dict[str, int],
+    bots: Bots,
+    programs: Collection[str],
+) -> tuple[list[Question], list[tuple[commands.Command, commands.Place]]]:
+    """What new messages of people may ask of agents, and what they command."""
+    questions: list[Question] = []
+    orders: list[tuple[commands.Command, commands.Place]] = []
+    for one in found:
+        row = stored.get(one.newest.rc_id)
+        if row is None or not row.is_new or one.newest.is_tombstone:
+            continue
+        if not mentions.may_ask(one.first, programs=programs):
+            continue
+        room_id, kind = known[one.newest.rid]
+        question = Question(row.pk, room_id, kind, people[one.newest.user_id], one.first)
+        text = "" if one.first.is_encrypted else one.first.text
+        command = commands.parse(text, usernames=bots.usernames)
+        if command is not None:
+            orders.append((command, _place(question)))
+        elif asking.may_matter(one.first, room_kind=kind, bots=bots):
+            questions.append(question)
+    return questions, orders
 
 
 def _is_reply(question: Question, *, bots: Bots) -> bool:
