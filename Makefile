@@ -18,7 +18,7 @@ export RC_URL RC_ADMIN RC_ADMIN_PASSWORD RC_CODE RC_HOOK_HOST
 RC_HOST = $(shell sed -E 's,^[a-z]+://([^/:]+).*,\1,' <<<"$(RC_URL)")
 comma := ,
 
-.PHONY: help install install-dev demo test test-clis bench-agents faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
+.PHONY: help install install-dev demo docs test test-clis bench-agents faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -60,6 +60,10 @@ bench-admin: install-dev  ## Measure the admin's pages with a million messages
 
 lint: install-dev  ## Check style, types, import directions, migrations, spelling
 	@.ci/lint
+
+docs: install-dev  ## Build the documentation site into site/, to be read without a network
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "Open site/index.html; with its search: $(PYTHON) -m http.server -b 127.0.0.1 -d site 8000"
 
 format: install-dev  ## Format the code and fix what can be fixed
 	@$(VENV)/bin/ruff check --fix-only --quiet .
