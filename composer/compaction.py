@@ -15,10 +15,10 @@ from django.db import connection, transaction
 from composer import budget
 from composer.landmarks import by_relevance
 from composer.memory import embedder
-from composer.memory.lines import SPOKEN, Line, Moment, in_order, micros, select
+from composer.memory.lines import SELECTED, SENDERS, SPOKEN, Line, Moment, in_order, micros
 from composer.models import Summary
 from composer.summarizer import Summarizer, SummarizerError, from_settings
-from gateway import sql
+from gateway.sql import Ask, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -58,40 +58,41 @@ class Compacted:
         return self.first <= line.order <= self.last and line.id <= max(self.first.id, self.last.id)
 
 
-def landmarks(*, room_id: int, question: str = "") -> list[Pinned]:
+def landmarks(*, room_id: int, question: str = "") -> Ask[list[Pinned]]:
     """The room's live landmarks: the newest, newest first, then by what they have in common with the question."""
-    rows = sql.rows(
-        "SELECT l.message_id, l.kind FROM landmarks l JOIN messages m ON m.id = l.message_id"
-        " WHERE l.room_id = %s AND m.room_id = %s AND m.deleted_at IS NULL AND l.unpinned_at IS NULL"
-        " AND l.superseded_by_id IS NULL ORDER BY l.created_at DESC, l.id DESC LIMIT %s",
-        [room_id, room_id, MAX_LANDMARKS],
-    )
-    if not rows:
-        return []
-    lines = {line.id: line for line in select(f"m.id = ANY(%s::bigint[]) AND {SPOKEN}", [[pk for pk, _ in rows]])}
-    pinned = [Pinned(kind, lines[pk]) for pk, kind in rows if pk in lines]
+    return Ask(_LANDMARKS, [room_id, room_id, MAX_LANDMARKS], lambda rows: _by_relevance(rows, question))
+
+
+_LANDMARKS: LiteralString = (
+    f"SELECT l.kind, {SELECTED} FROM landmarks l JOIN messages m ON m.id = l.message_id {SENDERS}"  # noqa: S608 - constants only
+    f" WHERE l.room_id = %s AND m.room_id = %s AND {SPOKEN} AND l.unpinned_at IS NULL"
+    " AND l.superseded_by_id IS NULL ORDER BY l.created_at DESC, l.id DESC LIMIT %s"
+)
+
+
+def _by_relevance(rows: Rows, question: str) -> list[Pinned]:
+    pinned = [Pinned(kind, Line(*line)) for kind, *line in rows]
     order = by_relevance([one.line.text for one in pinned], question=question, newest=NEWEST_LANDMARKS)
     return [pinned[index] for index in order]
 
 
-_READ: LiteralString = (
-    "SELECT s.id, s.text, first.ts, first.id, last.ts, last.id, s.message_count, s.tier FROM summaries s"
-    " JOIN messages first ON first.id = s.first_message_id JOIN messages last ON last.id = s.last_message_id"
-    " WHERE s.room_id = %s AND s.tier = %s AND s.thread = %s AND (last.ts, last.id) <= (%s, %s)"
-    " ORDER BY last.ts DESC, last.id DESC LIMIT %s"
+def summaries(*, room_id: int, thread: str, before: Moment) -> Ask[list[Compacted]]:
+    """What a prompt may be told: its thread in short, the stretches that stand in place of lines, the last days."""
+    threads, limits = [thread, "", ""], [1 if thread else 0, MAX_SUMMARIES, MAX_DAYS]
+    return Ask(_SUMMARIES, [["thread", "span", "day"], threads, limits, room_id, before.at, before.id], _compacted)
+
+
+_SUMMARIES: LiteralString = (
+    "SELECT found.* FROM unnest(%s::text[], %s::text[], %s::int[]) WITH ORDINALITY AS k(tier, thread, most, place),"
+    " LATERAL (SELECT s.id, s.text, first.ts, first.id, last.ts, last.id, s.message_count, s.tier FROM summaries s"
+    "  JOIN messages first ON first.id = s.first_message_id JOIN messages last ON last.id = s.last_message_id"
+    "  WHERE s.room_id = %s AND s.tier = k.tier AND s.thread = k.thread AND (last.ts, last.id) <= (%s, %s)"
+    "  ORDER BY last.ts DESC, last.id DESC LIMIT k.most) AS found(id, text, start, first, until, last, said, tier)"
+    " ORDER BY k.place, found.until DESC, found.last DESC"
 )
 
 
-def summaries(*, room_id: int, thread: str, before: Moment) -> list[Compacted]:
-    """What a prompt may be told: its thread in short, the stretches that stand in place of lines, the last days."""
-    kinds = [("span", "", MAX_SUMMARIES), ("day", "", MAX_DAYS)]
-    if thread:
-        kinds.insert(0, ("thread", thread, 1))
-    rows = [
-        row
-        for tier, of_thread, limit in kinds
-        for row in sql.rows(_READ, [room_id, tier, of_thread, before.at, before.id, limit])
-    ]
+def _compacted(rows: Rows) -> list[Compacted]:
     return [
         Compacted(pk, text, Moment(micros(first_ts), first), Moment(micros(last_ts), last), count, tier)
         for pk, text, first_ts, first, last_ts, last, count, tier in rows

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -108,21 +109,9 @@ def draw(*, invocation_id: int) -> Drawn:
     who = asked.read(invocation_id=invocation_id)
     if who.is_gone:
         raise ComposeError("its question was deleted")
-    talk_scope = scopes.of_talk(room_id=who.room_id, rid=who.rid, kind=who.kind)
-    pending = recall.start(query=who.text, scope=talk_scope)
+    pending = recall.start(query=who.text, scope=_scope(who))
     total = (who.budget or settings.NEXUS_PROMPT_BUDGET) * 100 // who.token_percent
-    window = _talk(who)
-    speaker_ids = [line.user_id for line in reversed(window) if line.user_id]
-    gathered = outline.Gathered(
-        asked=who,
-        window=window,
-        profiles=profiles.read(asked=who, speaker_ids=speaker_ids),
-        project=project.read(asked=who, talk_scope=talk_scope),
-        landmarks=compaction.landmarks(room_id=who.room_id, question=who.text),
-        summaries=compaction.summaries(room_id=who.room_id, thread=who.thread, before=who.before),
-        tools=tools.allowed(room_id=who.room_id),
-        recalled=_recalled(who, pending, total=total),
-    )
+    gathered = _gather(who, pending, total=total)
     sections, left_out = outline.fit(gathered, total=total)
     rendered = prompt.render(sections, letters=_letters)
     logger.debug("prompt drawn", extra={"invocation": invocation_id, "text": rendered.text})
@@ -160,14 +149,40 @@ _STORE: Final = (
 )
 
 
-def _talk(who: Asked) -> list[Line]:
-    """The room's window, and in a thread the thread's own last lines, which the window may have passed."""
+def _gather(who: Asked, pending: recall.Pending, *, total: int) -> outline.Gathered:
     limit = settings.NEXUS_WORKING_MEMORY
-    lines = working.window(room_id=who.room_id, before=who.before, limit=limit)
-    if not who.thread:
-        return lines
+    window = working.Window(room_id=who.room_id, before=who.before, limit=limit)
+    # Who asks in a thread speaks of its own last lines, which the room's window may have passed.
     own = working.thread(room_id=who.room_id, root=who.thread, before=who.before, limit=limit // 4)
-    return in_order([*lines, *own])
+    people = profiles.read(asked=who, speaker_ids=_speakers(in_order([*window.believed, *own])))
+    known = project.read(asked=who, talk_scope=_scope(who))
+    pinned = compaction.landmarks(room_id=who.room_id, question=who.text)
+    in_short = compaction.summaries(room_id=who.room_id, thread=who.thread, before=who.before)
+    usable = tools.allowed(room_id=who.room_id)
+    sql.together(window.proof, people, known, pinned, in_short, usable)
+    said = window.lines()
+    talk = in_order([*said, *own]) if own else said
+    if said is not window.believed:
+        people = profiles.read(asked=who, speaker_ids=_speakers(talk))
+    return outline.Gathered(
+        asked=who,
+        window=talk,
+        profiles=people.answer(),
+        project=known.answer(),
+        landmarks=pinned.answer(),
+        summaries=in_short.answer(),
+        tools=usable.answer(),
+        recalled=_recalled(who, pending, total=total),
+    )
+
+
+def _scope(who: Asked) -> str:
+    return scopes.of_talk(room_id=who.room_id, rid=who.rid, kind=who.kind)
+
+
+def _speakers(lines: Sequence[Line]) -> list[int]:
+    """Users, who spoke last first."""
+    return [line.user_id for line in reversed(lines) if line.user_id]
 
 
 def _recalled(who: Asked, pending: recall.Pending, *, total: int) -> recall.Recalled:

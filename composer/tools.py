@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import sql
+from gateway.sql import Ask, Rows
 
 MAX_TOOLS = 60
 
@@ -17,9 +17,9 @@ class Tool:
     needs_approval: bool
 
 
-def allowed(*, room_id: int) -> list[Tool]:
+def allowed(*, room_id: int) -> Ask[list[Tool]]:
     """Nexus's own tools, and the room's on servers that serve now. What has no row in the room is not allowed."""
-    rows = sql.rows(
+    return Ask(
         # Nexus's own server needs no row: what it does is bound to the room of the run anyway.
         "SELECT s.name, NULL, false, s.tools, 0 AS rank FROM mcp_servers s WHERE s.transport = 'nexus' AND s.is_enabled"
         " UNION ALL SELECT s.name, t.tool, t.needs_approval, s.tools, 1 FROM room_tool_acl t"
@@ -27,7 +27,11 @@ def allowed(*, room_id: int) -> list[Tool]:
         # Enabled, and still what was approved.
         " AND s.definition_hash = s.approved_hash ORDER BY rank, 1, 2 LIMIT %s",
         [room_id, MAX_TOOLS],
+        _tools,
     )
+
+
+def _tools(rows: Rows) -> list[Tool]:
     found: list[Tool] = []
     for server, tool, needs_approval, raw, _ in rows:
         described = {str(entry.get("name", "")): str(entry.get("description", "")) for entry in _entries(raw)}

@@ -5,15 +5,19 @@ constant texts, prepared once per connection. What is rare uses the ORM.
 """
 
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any, Generic, LiteralString, TypeVar
 
 import psycopg
 from django.db import connection
 
 
-def rows(statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+Rows = list[tuple[Any, ...]]
+Answer = TypeVar("Answer")
+
+
+def rows(statement: LiteralString, parameters: Sequence[Any]) -> Rows:
     """All rows of a prepared statement, on Django's own connection and in its transaction."""
     with _cursor() as cursor:
         cursor.execute(statement, parameters, prepare=True)
@@ -26,13 +30,34 @@ def execute(statement: LiteralString, parameters: Sequence[Any]) -> int:
         return cursor.execute(statement, parameters, prepare=True).rowcount
 
 
-def batch(statements: Sequence[tuple[LiteralString, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+def batch(statements: Sequence[tuple[LiteralString, Sequence[Any]]]) -> list[Rows]:
     """The rows of several prepared statements in one round trip; each sees what those before it did."""
     with _cursor() as first, first.connection.pipeline():
         cursors = [psycopg.Cursor(first.connection) for _ in statements]
         for cursor, (statement, parameters) in zip(cursors, statements, strict=True):
             cursor.execute(statement, parameters, prepare=True)
         return [cursor.fetchall() for cursor in cursors]
+
+
+class Ask(Generic[Answer]):
+    """A read and what its rows mean. Several may share one round trip (`together`); alone it makes its own."""
+
+    def __init__(self, statement: LiteralString, parameters: Sequence[Any], means: Callable[[Rows], Answer]) -> None:
+        self.statement: LiteralString = statement
+        self.parameters = parameters
+        self.rows: Rows | None = None
+        self._means = means
+
+    def answer(self) -> Answer:
+        if self.rows is None:
+            self.rows = rows(self.statement, self.parameters)
+        return self._means(self.rows)
+
+
+def together(*asks: Ask[Any]) -> None:
+    """Ask all of them now, in one round trip."""
+    for ask, found in zip(asks, batch([(ask.statement, ask.parameters) for ask in asks]), strict=True):
+        ask.rows = found
 
 
 def drop_if_dead() -> None:

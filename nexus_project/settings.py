@@ -46,7 +46,7 @@ NEXUS_SUMMARIZER_KEY = _env.text("NEXUS_SUMMARIZER_KEY", default="")
 
 # Behaviour
 
-NEXUS_PROMPT_BUDGET = _env.whole("NEXUS_PROMPT_BUDGET", default=8_000, at_least=500, at_most=500_000)
+NEXUS_PROMPT_BUDGET = _env.whole("NEXUS_PROMPT_BUDGET", default=4_000, at_least=500, at_most=500_000)
 NEXUS_WORKING_MEMORY = _env.whole("NEXUS_WORKING_MEMORY", default=200, at_least=5, at_most=5_000)
 NEXUS_RECALL_TIMEOUT_S = _env.number("NEXUS_RECALL_TIMEOUT_S", default=0.3, at_least=0.01, at_most=30)
 NEXUS_SEARCHED_MESSAGES = _env.whole("NEXUS_SEARCHED_MESSAGES", default=200_000, at_least=1_000, at_most=2_000_000)

@@ -16,12 +16,15 @@ SPOKEN: LiteralString = "m.deleted_at IS NULL AND m.system_type = '' AND m.text 
 """Only what people and agents said: no tombstones, no system messages, nothing empty."""
 
 # Postgres counts the microseconds: hundreds of `datetime`s a prompt would take longer than the query.
-_SELECT: LiteralString = (
-    "SELECT m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), coalesce(u.username, a.slug),"
+SELECTED: LiteralString = (
+    "m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), coalesce(u.username, a.slug),"
     " (extract(epoch FROM m.ts) * 1000000)::bigint, (extract(epoch FROM m.rc_updated_at) * 1000000)::bigint,"
-    " m.thread, left(m.text, 8000) FROM messages m"
-    " LEFT JOIN users u ON u.id = m.user_id LEFT JOIN agents a ON a.id = m.agent_id WHERE "
+    " m.thread, left(m.text, 8000)"
 )
+"""The columns of a `Line`, in its order, where `m` is the message and `SENDERS` are joined."""
+
+SENDERS: LiteralString = "LEFT JOIN users u ON u.id = m.user_id LEFT JOIN agents a ON a.id = m.agent_id"
+_SELECT: LiteralString = f"SELECT {SELECTED} FROM messages m {SENDERS} WHERE "  # noqa: S608 - constants only
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 

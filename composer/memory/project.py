@@ -6,9 +6,10 @@ from composer.asked import Asked
 from composer.memory import scopes
 from composer.memory.profiles import Known, of_scopes
 from gateway import sql
+from gateway.sql import Ask
 
 
-def read(*, asked: Asked, talk_scope: str) -> list[Known]:
+def read(*, asked: Asked, talk_scope: str) -> Ask[list[Known]]:
     """Facts of the talk's own scope, of the projects it may read, and of the team."""
     names = {talk_scope: "", scopes.GLOBAL: "team"}
     for project_id, slug in projects(

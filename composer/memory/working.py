@@ -1,7 +1,7 @@
 """What was said last in a room, and does Redis still know it?
 
 Redis holds, per room, a hash of the newest lines by message id. It is believed only if it adds up to what Postgres has
-(`_fingerprint`), so losing or missing any write costs one query.
+(`Window.proof`), so losing or missing any write costs one query.
 """
 
 import logging
@@ -14,8 +14,8 @@ from django.conf import settings
 
 from composer.breaker import Breaker
 from composer.memory.lines import MAX_LINE_CHARS, SPOKEN, Line, Moment, in_order, line_of, select
-from gateway import sql
 from gateway.models import Message
+from gateway.sql import Ask, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -108,15 +108,30 @@ def forget(*, room_id: int) -> None:
             _breaker.failed(reason=repr(error))
 
 
-def window(*, room_id: int, before: Moment, limit: int) -> list[Line]:
+class Window:
+    """The last `limit` lines of a room up to and including `before`: what Redis holds, and the proof that it is all."""
+
+    def __init__(self, *, room_id: int, before: Moment, limit: int) -> None:
+        self._room_id = room_id
+        self._before = before
+        self._limit = limit
+        self._known = _load(room_id=room_id)
+        self.believed: Sequence[Line] = _upto(self._known, before=before, limit=limit)
+        """As good as `lines`, but for what is not yet proven."""
+        self.proof = Ask(_FINGERPRINT, [MAX_LINE_CHARS, room_id, before.at, before.id, limit], _as_sum)
+
+    def lines(self) -> Sequence[Line]:
+        """In order. Read from Postgres where the proof fails."""
+        if not self.believed or _sum(self.believed) != self.proof.answer():
+            return _rebuild(room_id=self._room_id, before=self._before, limit=self._limit)
+        if len(self._known) > 2 * (self._limit + SLACK):
+            _drop(room_id=self._room_id, lines=self._known[: -(self._limit + SLACK)])
+        return self.believed
+
+
+def window(*, room_id: int, before: Moment, limit: int) -> Sequence[Line]:
     """The last `limit` lines of the room up to and including `before`, in order."""
-    known = _load(room_id=room_id)
-    kept = _upto(known, before=before, limit=limit)
-    if not kept or _sum(kept) != _fingerprint(room_id=room_id, before=before, limit=limit):
-        return _rebuild(room_id=room_id, before=before, limit=limit)
-    if len(known) > 2 * (limit + SLACK):
-        _drop(room_id=room_id, lines=known[: -(limit + SLACK)])
-    return kept
+    return Window(room_id=room_id, before=before, limit=limit).lines()
 
 
 def thread(*, room_id: int, root: str, before: Moment, limit: int) -> list[Line]:
@@ -165,12 +180,9 @@ def _line_at_hand(message: Message) -> Line | None:
 # Postgres: what the window must add up to
 
 
-def _fingerprint(*, room_id: int, before: Moment, limit: int) -> _Sum:
+def _as_sum(rows: Rows) -> _Sum:
     """Count, ids, revisions and lengths of the window's rows: an edit, a deletion or a late arrival changes it."""
-    ((count, ids, revisions, lengths),) = sql.rows(
-        _FINGERPRINT,
-        [MAX_LINE_CHARS, room_id, before.at, before.id, limit],
-    )
+    ((count, ids, revisions, lengths),) = rows
     return (int(count), int(ids), int(revisions), int(lengths))
 
 

@@ -128,7 +128,7 @@ def test_a_prompt_is_told_its_thread_and_the_last_days_but_nothing_said_later(ba
     end, noon = Moment(micros(timezone.now()), 10**9), Moment(micros(MONDAY + timedelta(hours=9)), 10**9)
 
     def told(thread, before):
-        return [one.tier for one in compaction.summaries(room_id=backend.pk, thread=thread, before=before)]
+        return [one.tier for one in compaction.summaries(room_id=backend.pk, thread=thread, before=before).answer()]
 
     assert told("mon0", end) == ["thread", "day", "day"]
     assert told("", end) == ["day", "day"]

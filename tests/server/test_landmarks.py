@@ -36,7 +36,7 @@ def _who(field):
 
 
 def _live(room):
-    return [pinned.line.text for pinned in compaction.landmarks(room_id=room.pk)]
+    return [pinned.line.text for pinned in compaction.landmarks(room_id=room.pk).answer()]
 
 
 def test_a_decision_is_kept_as_soon_as_it_is_said(room):
@@ -205,7 +205,7 @@ def test_the_newest_come_first_and_older_ones_by_what_is_asked(room):
         # `now()` is the transaction's: told apart by hand.
         Landmark.objects.filter(message__text__endswith=word).update(created_at=timezone.now())
 
-    found = compaction.landmarks(room_id=room.pk, question="what about kubernetes?")
+    found = compaction.landmarks(room_id=room.pk, question="what about kubernetes?").answer()
 
     texts = [pinned.line.text for pinned in found]
     assert texts[0] == "decision: about topic29"
