@@ -55,6 +55,11 @@ def publish(*, act: Callable[[Producer], None]) -> None:
     _after_commit(partial(Courier.to_queue, act=act))
 
 
+def publish_later(*, act: Callable[[Producer], None], after_s: float) -> None:
+    """The same some seconds after commit, and once for all who ask for the same `act` meanwhile."""
+    _after_commit(partial(Courier.soon, act=partial(Courier.to_queue, act=act), key=act, after_s=after_s))
+
+
 def later(*, act: Callable[[], None]) -> None:
     """After commit: run `act` on the nudge thread; for best-effort writes to Redis with short timeouts."""
     _after_commit(lambda _courier: act())
@@ -75,6 +80,7 @@ class Courier:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._waiting = 0
+        self._soon: set[object] = set()
         self._connection: Connection
         self._producer: Producer | None = None
         self._loop = asyncio.new_event_loop()
@@ -89,6 +95,16 @@ class Courier:
         self._waiting += 1
         self._loop.call_soon_threadsafe(self._queue.put_nowait, act)
         return True
+
+    def soon(self, act: Act, key: object, after_s: float) -> None:
+        """Put it when so many seconds have passed, unless one of this key is already on its way. On the loop's thread."""
+        if key not in self._soon:
+            self._soon.add(key)
+            self._loop.call_later(after_s, self._now, act, key)
+
+    def _now(self, act: Act, key: object) -> None:
+        self._soon.discard(key)
+        self.put(act)
 
     async def drain(self) -> None:
         """Wait until what has been put so far is sent or dropped; for tests and for a clean stop."""

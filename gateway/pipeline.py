@@ -12,6 +12,7 @@ from nexus_project import celery_app
 COMPOSE_TASK = "composer.compose"
 RUN_TASK = "runtime.run"
 REMEMBER_TASK = "composer.remember"
+REMEMBER_AFTER_S = 2.0
 
 
 def start(*, invocation_ids: Iterable[int]) -> None:
@@ -26,8 +27,15 @@ def run(*, invocation_id: int) -> None:
 
 
 def remember() -> None:
-    """After commit: ask a worker to write what is not yet remembered."""
-    nudges.publish(act=lambda producer: _publish_one(producer, REMEMBER_TASK, (), "memory"))
+    """A while after commit: ask a worker to write what is not yet remembered, all that came meanwhile at once.
+
+    New words are searched at once without memory, and a turn that is under way needs the machine more.
+    """
+    nudges.publish_later(act=_publish_remember, after_s=REMEMBER_AFTER_S)
+
+
+def _publish_remember(producer: Producer) -> None:
+    _publish_one(producer, REMEMBER_TASK, (), "memory")
 
 
 def publish_chain(producer: Producer, invocation_id: int) -> None:

@@ -12,7 +12,6 @@ from typing import Any, Generic, LiteralString, TypeVar
 import psycopg
 from django.db import connection
 
-
 Rows = list[tuple[Any, ...]]
 Answer = TypeVar("Answer")
 

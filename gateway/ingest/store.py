@@ -29,9 +29,6 @@ logger = logging.getLogger(__name__)
 
 MOVES: Final = frozenset({"uj", "ul", "ur", "au", "ru", "ut", "ult", "user-banned", "added-user-to-team"})
 ROLE_CHANGES: Final = frozenset({"subscription-role-added", "subscription-role-removed", "new-owner", "owner-removed"})
-REMEMBER_EVERY_S: Final = 2.0
-"""Nudges to remember are this far apart; one pass takes everything that waits, and the sweep finds what came after."""
-
 MAX_CACHED: Final = 50_000
 """People and rooms whose row ids are kept; above it all are forgotten and looked up again."""
 
@@ -45,7 +42,6 @@ class Ingest:
         self._clock = clock
         self._rooms: dict[str, tuple[int, str]] = {}
         self._users: dict[str, tuple[int, Person]] = {}
-        self._remembered_at = float("-inf")
 
     def store(self, batch: Batch) -> Outcome:
         """All of the batch, or all but what was set aside. Raises OperationalError while the database is away."""
@@ -113,7 +109,7 @@ class Ingest:
         tombs = {one.newest.rc_id: stored[one.newest.rc_id] for one in found if _is_buried(one, stored)}
         self._append(found, stored=there | tombs, known=known, people=people, bots=bots)
         if outcome.stored or batch.deleted:
-            self._nudge_memory()
+            pipeline.remember()
         return outcome
 
     # Rows
@@ -236,12 +232,6 @@ class Ingest:
             row = stored.get(one.newest.rc_id)
             if row is not None and one.newest.reactions:
                 commands.react(one.newest.reactions, message_id=row.pk, rc_id=one.newest.rc_id, bots=bots.usernames)
-
-    def _nudge_memory(self) -> None:
-        now = self._clock()
-        if now - self._remembered_at >= REMEMBER_EVERY_S:
-            self._remembered_at = now
-            pipeline.remember()
 
 
 def _wishes(
