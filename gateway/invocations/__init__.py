@@ -6,7 +6,7 @@ from gateway.invocations.rights import may_decide, may_stop, refusal
 from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, OPEN
 from gateway.invocations.transitions import (
     accepted,
-    cancel_overdue,
+    cancel_without_bridge,
     chat_message_id,
     compose_crashed,
     compose_failed,
@@ -34,7 +34,7 @@ __all__ = [
     "OPEN",
     "Claim",
     "accepted",
-    "cancel_overdue",
+    "cancel_without_bridge",
     "chat_message_id",
     "claim_next",
     "compose_crashed",

@@ -231,6 +231,9 @@ def _go_on(row: Invocation, *, run: OpenRun, session: str) -> bool:
 def _settle_unlisted(row: Invocation, *, journal: str) -> None:
     if row.journal != journal:
         transitions.interrupt(invocation_id=row.pk, fence=row.fence, reason="journal_lost")
+    elif row.state == State.OFFERED and row.cancel_requested_at is not None:
+        # Nobody has begun what was stopped meanwhile, and nobody shall.
+        transitions.cancel_without_bridge(invocation_id=row.pk)
     elif row.state == State.OFFERED:
         transitions.not_taken(invocation_id=row.pk, fence=row.fence)
     else:

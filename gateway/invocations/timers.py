@@ -90,7 +90,7 @@ def _fail_by_cancel(reason: str) -> Callable[[Invocation], bool]:
 _TIMERS: tuple[tuple[str, Callable[[], QuerySet[Invocation]], Callable[[Invocation], bool]], ...] = (
     ("lease_lapsed", _lapsed, _back_or_poison),
     ("expired", _too_late, lambda row: transitions.expire(invocation_id=row.pk)),
-    ("cancel_ignored", _cancel_ignored, lambda row: transitions.cancel_overdue(invocation_id=row.pk)),
+    ("cancel_ignored", _cancel_ignored, lambda row: transitions.cancel_without_bridge(invocation_id=row.pk)),
     ("wall_limit", _over_wall_limit, _fail_by_cancel("wall_limit")),
     ("offer_unanswered", _unanswered, _fail_by_cancel("offer_unanswered")),
     (

@@ -187,10 +187,14 @@ def fail_unsent(*, invocation_id: int, reason: str, detail: str = "") -> bool:
 
 def request_cancel(*, invocation_id: int, reason: str, detail: str = "", to: State = State.CANCELLED) -> bool:
     """Stop a row: at once while no bridge has it, else by asking the bridge. Asking again changes nothing."""
-    if _move(invocation_id, BEFORE_OFFER, State.CANCELLED, reason=reason, detail=detail):
-        return True
-    rows = Invocation.objects.filter(pk=invocation_id, state__in=AT_BRIDGE, cancel_requested_at=None)
-    if not rows.update(cancel_requested_at=Now(), cancel_to=to, cancel_reason=reason, detail=detail):
+    # The row may be taken back from a bridge between the two looks, but not twice.
+    for _ in range(2):
+        if _move(invocation_id, BEFORE_OFFER, State.CANCELLED, reason=reason, detail=detail):
+            return True
+        rows = Invocation.objects.filter(pk=invocation_id, state__in=AT_BRIDGE, cancel_requested_at=None)
+        if rows.update(cancel_requested_at=Now(), cancel_to=to, cancel_reason=reason, detail=detail):
+            break
+    else:
         return False
     bridge_id = Invocation.objects.values_list("agent__bridge_id", flat=True).get(pk=invocation_id)
     if bridge_id is not None:
@@ -198,8 +202,8 @@ def request_cancel(*, invocation_id: int, reason: str, detail: str = "", to: Sta
     return True
 
 
-def cancel_overdue(*, invocation_id: int) -> bool:
-    """The bridge did not end a cancelled run in time; the state that the cancel asked for is set without it."""
+def cancel_without_bridge(*, invocation_id: int) -> bool:
+    """The state that a cancel asked for: the bridge did not end the run in time, or says that it never had it."""
     row = Invocation.objects.filter(pk=invocation_id, state__in=AT_BRIDGE, cancel_requested_at__isnull=False).first()
     if row is None:
         return False

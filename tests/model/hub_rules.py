@@ -202,7 +202,9 @@ def _settle(world: World, index: int, hello: Hello, *, is_listed: bool) -> World
     if is_listed:
         world = put_row(world, index, row._replace(session=hello.session))
         return world if row.state == State.RUNNING else move(world, index, State.RUNNING)
-    return move(world, index, State.QUEUED if row.state == State.OFFERED else State.INTERRUPTED)
+    if row.state == State.OFFERED:
+        return move(world, index, State(row.cancel_to) if row.cancel_to else State.QUEUED)
+    return move(world, index, State.INTERRUPTED)
 
 
 def _again(world: World, hello: Hello, dropped: frozenset[int]) -> tuple[Frame, ...]:

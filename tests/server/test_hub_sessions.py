@@ -74,6 +74,16 @@ async def test_an_offer_that_the_journal_does_not_know_is_queued_again(gateway, 
     assert row.lane is None
 
 
+async def test_an_offer_that_was_stopped_and_that_the_journal_does_not_know_is_not_made_again(gateway, world):
+    async with raw_bridge(gateway, world.token, world.agent) as bridge:
+        prompt = await offered(world, bridge)
+    await sync_to_async(invocations.request_cancel)(invocation_id=prompt["invocation"], reason="message_deleted")
+    async with raw_bridge(gateway, world.token, world.agent):
+        row = await until_state(world, prompt["invocation"], State.CANCELLED)
+
+    assert (row.lane, row.reason) == (None, "message_deleted")
+
+
 async def test_an_offer_that_the_journal_knows_is_running(gateway, world):
     async with raw_bridge(gateway, world.token, world.agent) as bridge:
         prompt = await offered(world, bridge)
