@@ -35,7 +35,7 @@ demo: install  ## Run a whole Nexus here until Ctrl-C (ONCE=1: check one round t
 		$(if $(filter-out 0,$(ONCE)),--once) $(if $(filter-out 0,$(CLIS)),--clis)
 
 test: install-dev  ## Run all tests on embedded services (ARGS="-k words" chooses)
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-clis: install-dev  ## Install real CLIs into .nexus/clis and drive whole turns of each (ARGS="-k codex")
 	@TEST_CLIS=1 $(PYTHON) -m pytest tests/clis -q $(ARGS)

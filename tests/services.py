@@ -23,15 +23,20 @@ from docker.valkey import Valkey, ValkeyError
 
 _PREFIX = "nexus-test-"
 _READY_TIMEOUT_S = 60
+_OURS = "TEST_SERVICES_OF_OURS"
+"""Names the variables that stand for services of ours, for the workers that inherit them."""
+
 _SECRETS = ("SECRET_KEY", "FIELD_KEY", "ADMIN_TOKEN", "WEBHOOK_TOKEN", "MEM0_KEY", "METRICS_TOKEN")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     """Registered by `-p`, so it runs before pytest-django's hook of the same name, which reads the settings."""
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    if is_worker or _is_without_django(args):
+    if _is_without_django(args):
         return
+    # Each of several workers has its own: they would find each other's keys in one Valkey.
+    for name in filter(None, os.environ.pop(_OURS, "").split(",")):
+        del os.environ[name]
     try:
         early_config.add_cleanup(start_services())
     except (PostgresError, ValkeyError, RootNotPossibleError, ProcessFailedError) as error:
@@ -72,20 +77,26 @@ def _start(supervisor: Supervisor, directory: Path) -> None:
     )
     valkey = Valkey(directory=directory / "valkey", port=valkey_port, password=secrets.token_urlsafe(24))
     wanted: list[Process] = []
+    ours: list[str] = []
     if "NEXUS_REDIS_URL" not in os.environ:
         wanted.append(valkey.process())
         os.environ["NEXUS_REDIS_URL"] = valkey.url
+        ours.append("NEXUS_REDIS_URL")
     has_own_database = "NEXUS_DATABASE_URL" in os.environ
     if not has_own_database:
         wanted.append(postgres.process())
         os.environ["NEXUS_DATABASE_URL"] = postgres.url
+        ours.append("NEXUS_DATABASE_URL")
+    if "NEXUS_STATE_DIR" not in os.environ:
+        os.environ["NEXUS_STATE_DIR"] = str(directory / "state")
+        ours.append("NEXUS_STATE_DIR")
+    os.environ[_OURS] = ",".join(ours)
     supervisor.add(*wanted)
     supervisor.wait_ready([process.name for process in wanted], timeout_s=_READY_TIMEOUT_S)
     if not has_own_database:
         postgres.create_database()
     for name in _SECRETS:
         os.environ.setdefault(f"NEXUS_{name}", secrets.token_urlsafe(48))
-    os.environ.setdefault("NEXUS_STATE_DIR", str(directory / "state"))
 
 
 def _is_without_django(args: list[str]) -> bool:
