@@ -29,6 +29,9 @@ MAX_LANDMARKS = 200
 NEWEST_LANDMARKS = 12
 """So many come first whatever is asked; older ones by what they have in common with the question."""
 
+SPAN = "span"
+"""The tier of a stretch of talk that its summary stands in place of; those of threads and days stand beside theirs."""
+
 MAX_SUMMARIES = 8
 MAX_DAYS = 4
 
@@ -48,11 +51,11 @@ class Compacted:
     first: Moment
     last: Moment
     message_count: int
-    tier: str = "span"
+    tier: str = SPAN
 
     def covers(self, line: Line) -> bool:
         """Whether the summary stands in place of this line. Those of threads and days stand beside theirs."""
-        if self.tier != "span":
+        if self.tier != SPAN:
             return False
         # A message that arrived late has a time inside the stretch but an id above it; it is not in the summary.
         return self.first <= line.order <= self.last and line.id <= max(self.first.id, self.last.id)
@@ -79,7 +82,7 @@ def _by_relevance(rows: Rows, question: str) -> list[Pinned]:
 def summaries(*, room_id: int, thread: str, before: Moment) -> Ask[list[Compacted]]:
     """What a prompt may be told: its thread in short, the stretches that stand in place of lines, the last days."""
     threads, limits = [thread, "", ""], [1 if thread else 0, MAX_SUMMARIES, MAX_DAYS]
-    return Ask(_SUMMARIES, [["thread", "span", "day"], threads, limits, room_id, before.at, before.id], _compacted)
+    return Ask(_SUMMARIES, [["thread", SPAN, "day"], threads, limits, room_id, before.at, before.id], _compacted)
 
 
 _SUMMARIES: LiteralString = (
@@ -104,7 +107,7 @@ def summarize(
     room_id: int,
     lines: Sequence[Line],
     room: int,
-    tier: str = "span",
+    tier: str = SPAN,
     thread: str = "",
     min_lines: int = MIN_LINES,
     summarizers: Sequence[Summarizer] | None = None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from composer import budget, compaction, prompt
 from composer.asked import Asked
 from composer.budget import Budget
-from composer.compaction import Compacted, Pinned
+from composer.compaction import SPAN, Compacted, Pinned
 from composer.memory.lines import Line
 from composer.memory.profiles import Known
 from composer.memory.recall import Recalled
@@ -84,7 +84,8 @@ class _Outline:
         tools, question = self._tools(), self._question()
         fixed = sum(prompt.cost(section) for section in (*head, tools, question))
         talk = [line for line in self._it.window if line.id not in self._shown]
-        talk = [line for line in talk if not any(summary.covers(line) for summary in self._it.summaries)]
+        if spans := [summary for summary in self._it.summaries if summary.tier == SPAN]:
+            talk = [line for line in talk if not any(summary.covers(line) for summary in spans)]
         talk, fresh = self._compacted(talk, room=self._line - fixed)
         summaries = [*fresh, *self._it.summaries]
         last = self._last(talk, room=self._line - fixed)

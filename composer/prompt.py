@@ -76,13 +76,15 @@ class Rendered:
 class Speakers:
     """One name per sender and prompt: two senders never share one, whatever they call themselves."""
 
-    _names: dict[tuple[int, int], str] = field(default_factory=dict)
+    _names: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
 
-    def name(self, line: Line) -> str:
+    def name(self, line: Line) -> tuple[str, int]:
+        """And its tokens."""
         key = (line.user_id, line.agent_id)
         if key not in self._names:
-            self._names[key] = self._new(line)
+            name = self._new(line)
+            self._names[key] = name, budget.count(name)
         return self._names[key]
 
     def _new(self, line: Line) -> str:
@@ -100,7 +102,20 @@ def piece(name: str, text: str, source: Source | None = None) -> Piece:
 
 
 def piece_of(line: Line, *, speakers: Speakers, kind: str = "message") -> Piece:
-    return piece(speakers.name(line), plain(line.text), {"kind": kind, "id": line.id, "rc_id": line.rc_id})
+    name, name_tokens = speakers.name(line)
+    said, tokens = _weighed(line.text) if len(line.text) <= budget.MAX_SHORT else _weigh(line.text)
+    source = {"kind": kind, "id": line.id, "rc_id": line.rc_id}
+    return Piece(name, said, source, name_tokens + tokens + LINE_OVERHEAD)
+
+
+def _weigh(text: str) -> tuple[str, int]:
+    """As one line, and its tokens."""
+    said = plain(text)
+    return said, budget.count(said)
+
+
+_weighed = lru_cache(maxsize=8_192)(_weigh)
+"""The same lines are weighed for prompt after prompt of a room."""
 
 
 @dataclass(slots=True)
