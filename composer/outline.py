@@ -231,11 +231,11 @@ class _Outline:
         return int(max(0, self._budget.total - SUMMARIES_FROM) * SUMMARIES_SHARE)
 
     def _summaries(self, summaries: Sequence[Compacted], *, room: int) -> Section:
-        pieces = [_summary(summary) for summary in summaries]
+        told = [_summary(summary) for summary in summaries]
         room = min(room, self._budget.share(SUMMARIES_SHARE)) - SUMMARIES_TITLE_TOKENS
-        kept, left = budget.take(pieces, room=room, cost=_tokens)
+        kept, left = budget.take(told, room=room, cost=lambda pieces: sum(map(_tokens, pieces)))
         self._note("summaries", len(left), "share of the budget, newest first")
-        return Section("Earlier, in short", kept[::-1])
+        return Section("Earlier, in short", [piece for pieces in reversed(kept) for piece in pieces])
 
     def _recent(self, talk: Sequence[Line], *, last: Sequence[Line], room: int) -> Section:
         """The end of the talk, and what else of it fits into the room that nobody used, newest first."""
@@ -285,6 +285,8 @@ def _tool(tool: Tool) -> Piece:
     return prompt.piece(name, prompt.plain(tool.description)[:300] + note, {"kind": "tool", "id": name})
 
 
-def _summary(summary: Compacted) -> Piece:
+def _summary(summary: Compacted) -> list[Piece]:
+    """Line by line: it names its speakers at the start of its lines, and what somebody typed must not begin one."""
+    lines = [line for raw in summary.text.split("\n") if (line := prompt.plain(raw))]
     source = {"kind": "summary", "id": summary.id, "messages": summary.message_count}
-    return prompt.piece("summary", prompt.plain(summary.text), source)
+    return [prompt.piece("summary", line, source if number == 0 else None) for number, line in enumerate(lines)]

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from django.conf import settings
 
-from composer import budget
+from composer import budget, prompt
 from composer.breaker import Breaker
 from composer.memory.lines import Line
 
@@ -101,7 +101,7 @@ class HttpSummarizer:
     def _asked(self, lines: Sequence[Line], *, room: int) -> str:
         import requests
 
-        talk = "\n".join(f"{line.name}: {line.text}" for line in lines)[-MAX_INPUT_CHARS:]
+        talk = "\n".join(_said(line, line.text) for line in lines)[-MAX_INPUT_CHARS:]
         body = {
             "model": self._model,
             "max_tokens": room,
@@ -145,7 +145,8 @@ class _Completion(msgspec.Struct):
 
 
 def _said(line: Line, sentence: str) -> str:
-    return f"{line.name}: {sentence}"
+    """On one line: what begins a line of a summary is the speaker, which nobody may type himself."""
+    return f"{prompt.label(line.name)}: {prompt.plain(sentence)}"
 
 
 def _weight(sentence: str, frequent: Counter[str]) -> float:

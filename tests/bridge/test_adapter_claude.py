@@ -69,7 +69,9 @@ def test_a_recording_says_nothing_twice_and_ends_every_turn(recording):
 
 
 @BY_NAME
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(data=st.data())
 def test_any_cut_of_the_same_bytes_gives_the_same_events(recording, data):
     sizes = data.draw(st.lists(st.integers(1, 5000), min_size=1, max_size=8))

@@ -498,7 +498,7 @@ async def test_the_hubs_smaller_limit_counts(bench: Bench) -> None:
 
 
 async def test_waiting_for_a_person_is_not_idle(bench: Bench) -> None:
-    bench.make(idle_s=0.05, permission_s=0.3)
+    bench.make(idle_s=0.5, permission_s=1.5)
     bench.start()
     cli = await bench.process()
 

@@ -163,7 +163,9 @@ def poisoned_memory(settings):
     fake.close()
 
 
-@examples(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(seed=st.integers(min_value=0, max_value=10**6))
 def test_no_prompt_and_no_answer_holds_what_its_room_may_not_read(poisoned_memory, seed):
     rng = random.Random(seed)
@@ -193,7 +195,9 @@ def test_no_prompt_and_no_answer_holds_what_its_room_may_not_read(poisoned_memor
             Invocation.objects.all().delete()
 
 
-@examples(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(seed=st.integers(min_value=0, max_value=10**6))
 def test_the_scope_of_a_room_is_the_same_in_sql_and_here(poisoned_memory, seed):
     team = Team(random.Random(seed))

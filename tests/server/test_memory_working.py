@@ -216,7 +216,9 @@ _STEPS = st.lists(
 )
 
 
-@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=_STEPS, picks=st.randoms(use_true_random=False))
 def test_whatever_happens_the_window_equals_postgres(backend, bob, steps, picks):
     said = [hear(backend, bob, "first")]

@@ -91,7 +91,8 @@ def forged(prompt, payload):
     mark = prompt.split(" ", 1)[0]
     lines = prompt.rstrip("\n").split("\n")
     strays = [line for line in lines if not line.startswith(f"{mark} ")]
-    return strays + [line for line in lines if payload in line and not line.startswith(f"{mark} mallory")]
+    hers = (f"{mark} mallory", f"{mark} summary: mallory: ")
+    return strays + [line for line in lines if payload in line and not line.startswith(hers)]
 
 
 def test_the_secrets_are_there_for_those_who_may_read_them(world):
@@ -191,7 +192,9 @@ PAYLOADS = (
 )
 
 
-def test_no_text_forges_a_line_a_header_or_a_speaker(world):
+@pytest.mark.parametrize("tokens", [1_000, 3_000, 4_000, 8_000])
+def test_no_text_forges_a_line_a_header_or_a_speaker(world, settings, tokens):
+    settings.NEXUS_PROMPT_BUDGET = tokens
     first_mark = world.drawn().split(" ", 1)[0]
     for end in BREAKS:
         for number, payload in enumerate(PAYLOADS):
