@@ -5,51 +5,18 @@ from django.conf import settings
 
 from gateway.models import Invocation, Notice, RoomMember
 from nexus_bridge import events
-from tests.fakes.chat import FakeChat, FakeClock
 from tests.server import people
-from tests.server.posting import Desk, end, hold, in_db, output, start
+from tests.server.posting import end, in_db, output, start
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def bob():
-    return people.make_user("bob")
-
-
-@pytest.fixture
-def room(bob):
-    return people.make_room("backend", members=(bob,))
-
-
-@pytest.fixture
-def alice():
-    return people.make_user("alice")
-
-
-@pytest.fixture
-def writer(alice):
-    return people.make_agent("claude-alice", owner=alice, bridge=people.make_bridge(owner=alice), parallel=9)
-
-
-@pytest.fixture
-def reviewer(alice, writer, room):
-    agent = people.make_agent("gemini-alice", owner=alice, bridge=people.make_bridge(owner=alice))
-    agent.accepts_handover_from.add(writer)
-    RoomMember.objects.create(room=room, agent=agent)
-    return agent
-
-
-@pytest.fixture
-def chat():
-    return FakeChat()
-
-
-@pytest.fixture
-async def desk(writer, chat):
-    running = Desk(await in_db(hold)(writer.bot_account), chat, FakeClock())
-    yield running
-    await running.stop()
+def reviewer(alice, agent, room):
+    other = people.make_agent("gemini-alice", owner=alice, bridge=people.make_bridge(owner=alice))
+    other.accepts_handover_from.add(agent)
+    RoomMember.objects.create(room=room, agent=other)
+    return other
 
 
 def finish(row, text):
@@ -61,8 +28,8 @@ def opened():
     return list(Invocation.objects.filter(asker_agent__isnull=False).select_related("agent", "message", "root_asker"))
 
 
-async def test_a_mention_in_the_finished_reply_asks_the_next_agent(desk, chat, room, bob, writer, reviewer):
-    row = await in_db(lambda: start(people.ask(room, bob, writer)))()
+async def test_a_mention_in_the_finished_reply_asks_the_next_agent(desk, chat, room, bob, agent, reviewer):
+    row = await in_db(lambda: start(people.ask(room, bob, agent)))()
     await in_db(finish)(row, "Done. @gemini-alice please review.")
 
     await desk.quiet()
@@ -73,9 +40,9 @@ async def test_a_mention_in_the_finished_reply_asks_the_next_agent(desk, chat, r
     assert "@gemini-alice please" in chat.texts()[0]
 
 
-async def test_an_agent_that_takes_no_hand_over_is_not_called(desk, chat, room, bob, writer, reviewer):
+async def test_an_agent_that_takes_no_hand_over_is_not_called(desk, chat, room, bob, agent, reviewer):
     await in_db(reviewer.accepts_handover_from.clear)()
-    row = await in_db(lambda: start(people.ask(room, bob, writer)))()
+    row = await in_db(lambda: start(people.ask(room, bob, agent)))()
     await in_db(finish)(row, "Done. @gemini-alice please review.")
 
     await desk.quiet()
@@ -84,9 +51,9 @@ async def test_an_agent_that_takes_no_hand_over_is_not_called(desk, chat, room, 
     assert "@\u200bgemini-alice please" in chat.texts()[0]
 
 
-async def test_an_agent_outside_the_room_is_not_asked(desk, room, bob, writer, reviewer):
+async def test_an_agent_outside_the_room_is_not_asked(desk, room, bob, agent, reviewer):
     await in_db(RoomMember.objects.filter(agent=reviewer).delete)()
-    row = await in_db(lambda: start(people.ask(room, bob, writer)))()
+    row = await in_db(lambda: start(people.ask(room, bob, agent)))()
     await in_db(finish)(row, "@gemini-alice please review.")
 
     await desk.quiet()
@@ -94,8 +61,8 @@ async def test_an_agent_outside_the_room_is_not_asked(desk, room, bob, writer, r
     assert await in_db(opened)() == []
 
 
-async def test_a_chain_at_its_limit_stops_with_a_sentence(desk, chat, room, bob, writer, reviewer):
-    row = await in_db(lambda: start(people.ask(room, bob, writer)))()
+async def test_a_chain_at_its_limit_stops_with_a_sentence(desk, chat, room, bob, agent, reviewer):
+    row = await in_db(lambda: start(people.ask(room, bob, agent)))()
     await in_db(Invocation.objects.filter(pk=row.pk).update)(hop=settings.NEXUS_MAX_HOPS)
     await in_db(finish)(row, "@gemini-alice please review.")
 
@@ -108,9 +75,9 @@ async def test_a_chain_at_its_limit_stops_with_a_sentence(desk, chat, room, bob,
     assert "limit" in sentence
 
 
-async def test_a_chain_that_has_cost_too_much_stops_with_a_sentence(desk, room, bob, writer, reviewer, settings):
+async def test_a_chain_that_has_cost_too_much_stops_with_a_sentence(desk, room, bob, agent, reviewer, settings):
     settings.NEXUS_CHAIN_MAX_USD = 1.0
-    row = await in_db(lambda: start(people.ask(room, bob, writer)))()
+    row = await in_db(lambda: start(people.ask(room, bob, agent)))()
 
     def finish_dear():
         output(row, "@gemini-alice please review", events.Done(status="ok"))
@@ -125,9 +92,9 @@ async def test_a_chain_that_has_cost_too_much_stops_with_a_sentence(desk, room, 
     assert text.startswith("This chain of agents has cost $1.50")
 
 
-async def test_two_agents_that_ask_each_other_too_often_are_stopped(desk, room, bob, writer, reviewer):
+async def test_two_agents_that_ask_each_other_too_often_are_stopped(desk, room, bob, agent, reviewer):
     for number in range(7):
-        row = await in_db(lambda thread: start(people.ask(room, bob, writer, thread=thread)))(f"thread-{number}")
+        row = await in_db(lambda thread: start(people.ask(room, bob, agent, thread=thread)))(f"thread-{number}")
         await in_db(finish)(row, "@gemini-alice please review.")
         await desk.quiet()
         await desk.after(1.0)
@@ -136,8 +103,8 @@ async def test_two_agents_that_ask_each_other_too_often_are_stopped(desk, room, 
     assert "so I stop here" in (await in_db(Notice.objects.get)(kind="warning")).text
 
 
-async def test_a_reply_that_broke_off_asks_nobody(desk, room, bob, writer, reviewer):
-    row = await in_db(lambda: start(people.ask(room, bob, writer)))()
+async def test_a_reply_that_broke_off_asks_nobody(desk, room, bob, agent, reviewer):
+    row = await in_db(lambda: start(people.ask(room, bob, agent)))()
     await in_db(output)(row, "@gemini-alice please")
     await in_db(end)(row, "failed", reason="crash")
 

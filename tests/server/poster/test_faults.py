@@ -11,7 +11,7 @@ from gateway.models import BotAccount, Invocation, Message, Notice, State
 from gateway.rocketchat.calls import RateLimitedError, RefusedError, UnauthorizedError
 from nexus_bridge import events
 from runtime.models import ReplyPart
-from tests.fakes.chat import FakeChat, FakeClock, unreachable
+from tests.fakes.chat import FakeClock, unreachable
 from tests.server import people
 from tests.server.posting import Desk, end, fresh, hold, in_db, output, start
 
@@ -19,41 +19,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def bob():
-    return people.make_user("bob")
-
-
-@pytest.fixture
-def agent(bob):
-    alice = people.make_user("alice")
-    return people.make_agent(owner=alice, bridge=people.make_bridge(owner=alice), parallel=4)
-
-
-@pytest.fixture
-def room(bob):
-    return people.make_room("backend", members=(bob,))
-
-
-@pytest.fixture
-def row(room, bob, agent):
-    return start(people.ask(room, bob, agent))
-
-
-@pytest.fixture
 def account(agent):
     return hold(agent.bot_account)
-
-
-@pytest.fixture
-def chat():
-    return FakeChat()
-
-
-@pytest.fixture
-async def desk(account, chat):
-    running = Desk(account, chat, FakeClock())
-    yield running
-    await running.stop()
 
 
 def say_all(row, text="The build is red."):

@@ -5,44 +5,10 @@ import pytest
 from gateway.models import Invocation, Message, State
 from nexus_bridge import events
 from runtime.models import ReplyPart
-from tests.fakes.chat import FakeChat, FakeClock
 from tests.server import people
-from tests.server.posting import Desk, end, fresh, hold, in_db, output, start
+from tests.server.posting import end, fresh, in_db, output
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def bob():
-    return people.make_user("bob")
-
-
-@pytest.fixture
-def agent(bob):
-    alice = people.make_user("alice")
-    return people.make_agent(owner=alice, bridge=people.make_bridge(owner=alice), parallel=4)
-
-
-@pytest.fixture
-def room(bob):
-    return people.make_room("backend", members=(bob,))
-
-
-@pytest.fixture
-def row(room, bob, agent):
-    return start(people.ask(room, bob, agent))
-
-
-@pytest.fixture
-def chat():
-    return FakeChat()
-
-
-@pytest.fixture
-async def desk(agent, chat):
-    running = Desk(await in_db(hold)(agent.bot_account), chat, FakeClock())
-    yield running
-    await running.stop()
 
 
 async def test_the_first_text_is_posted_at_once(desk, chat, row):

@@ -8,42 +8,9 @@ from gateway import invocations
 from gateway.chat.typing import BURST, TypingSign
 from gateway.models import Room
 from nexus_bridge import events
-from tests.fakes.chat import FakeChat, FakeClock
+from tests.fakes.chat import FakeClock
 from tests.server import people
-from tests.server.posting import Desk, end, hold, in_db, output, start
-
-
-@pytest.fixture
-def bob():
-    return people.make_user("bob")
-
-
-@pytest.fixture
-def agent(bob):
-    alice = people.make_user("alice")
-    return people.make_agent(owner=alice, bridge=people.make_bridge(owner=alice))
-
-
-@pytest.fixture
-def room(bob):
-    return people.make_room("backend", members=(bob,))
-
-
-@pytest.fixture
-def row(room, bob, agent):
-    return start(people.ask(room, bob, agent))
-
-
-@pytest.fixture
-def chat():
-    return FakeChat()
-
-
-@pytest.fixture
-async def desk(agent, chat):
-    running = Desk(await in_db(hold)(agent.bot_account), chat, FakeClock())
-    yield running
-    await running.stop()
+from tests.server.posting import end, in_db, output, start
 
 
 database = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
