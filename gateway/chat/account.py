@@ -14,6 +14,7 @@ from gateway.chat.listener import Listener, waits
 from gateway.chat.outbox import Account as PosterAccount
 from gateway.chat.outbox import LeaseLostError
 from gateway.chat.poster import Poster
+from gateway.chat.room_pace import RoomPace
 from gateway.chat.typing import TypingSign
 from gateway.rocketchat.events import ChatSubscription
 from gateway.rocketchat.realtime import Conversation, Event
@@ -50,6 +51,7 @@ class Account:
         until: float,
         crew: Crew,
         post_thread: DatabaseThread,
+        pace: RoomPace,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.held = held
@@ -64,6 +66,7 @@ class Account:
         self.poster: Poster | None = None
         self._crew = crew
         self._post_thread = post_thread
+        self._pace = pace
         self._clock = clock
         self.listener = Listener(
             url=socket_url,
@@ -117,6 +120,7 @@ class Account:
                 database=self._post_thread,
                 is_held=self.is_held,
                 typing=self.typing,
+                pace=self._pace,
             )
             try:
                 await self.poster.run()

@@ -1,4 +1,4 @@
-"""What all rooms of one bot account share: who it is, its chat, its database thread, its gate and its lease."""
+"""What all rooms of one bot account share: who it is, its chat, its database thread, its gate, the rooms' pace, its lease."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from gateway.chat.database import DatabaseThread
 from gateway.chat.outbox import Account, LeaseLostError
 from gateway.chat.pace import Clock, Gate
+from gateway.chat.room_pace import RoomPace
 from gateway.rocketchat.events import ChatMessage
 from gateway.rocketchat.rest import Posted
 
@@ -43,6 +44,7 @@ class Desk:
     chat: Chat
     database: DatabaseThread
     gate: Gate
+    pace: RoomPace
     clock: Clock
     is_held: Callable[[], bool]
 

@@ -10,6 +10,7 @@ from gateway.chat import elsewhere, notices, replies, turns
 from gateway.chat.database import DatabaseDownError
 from gateway.chat.desk import AccountBrokenError, Desk
 from gateway.chat.due import DueNotice
+from gateway.chat.edit_turns import EditTurns
 from gateway.chat.outbox import LeaseLostError
 from gateway.chat.plan import Act, LiveReply, Rest, Settle, next_act
 from gateway.models import NoticeKind
@@ -45,6 +46,7 @@ class RoomLane:
         self._on_settled = on_settled
         self._last_at = float("-inf")
         self._trouble: dict[str, _Trouble] = {}
+        self._turns = EditTurns(rid=rid, pace=desk.pace, clock=desk.clock)
 
     @property
     def is_idle(self) -> bool:
@@ -98,8 +100,9 @@ class RoomLane:
         return False
 
     def _has_turn(self, item: LiveReply | DueNotice, act: Act, now: float, rests: list[float]) -> bool:
-        """Where the chat limits us nothing is begun that it would refuse: it rests until the limit ends."""
+        """Nothing is begun that the chat would refuse, and no edit before the room's turn for it."""
         wait_s = turns.wait_s(self._desk.chat, item=item, act=act)
+        wait_s = max(wait_s, self._turns.ready_at(_key(item), item=item, act=act) - now, 0.0)
         if wait_s:
             rests.append(now + wait_s)
         return not wait_s
@@ -109,8 +112,9 @@ class RoomLane:
         desk = self._desk
         try:
             await desk.ready()
-            await self._do(item, act)
-            desk.gate.up()
+            if await self._turns.granted(_key(item), item=item, act=act):
+                await self._do(item, act)
+                desk.gate.up()
         except UnreachableError as error:
             logger.info("chat unreachable", extra={"account": desk.account.username, "error": str(error)})
             desk.gate.down()
@@ -145,6 +149,7 @@ class RoomLane:
 
     def _done(self, item: LiveReply | DueNotice) -> None:
         self._trouble.pop(_key(item), None)
+        self._turns.forget(_key(item))
         if isinstance(item, LiveReply):
             self.replies.pop(item.invocation_id, None)
             self._on_settled(item.invocation_id)

@@ -17,6 +17,7 @@ from gateway.chat.lane import RoomLane
 from gateway.chat.outbox import Account, LeaseLostError
 from gateway.chat.pace import Clock, Gate
 from gateway.chat.plan import LiveReply, Part
+from gateway.chat.room_pace import RoomPace
 from gateway.invocations import chat_message_id
 from gateway.models import FINAL, LIVE, State
 from nexus_bridge import events
@@ -50,6 +51,7 @@ class Poster:
         is_held: Callable[[], bool],
         typing: Typing | None = None,
         clock: Clock | None = None,
+        pace: RoomPace | None = None,
     ) -> None:
         self._clock = clock or Clock()
         self._desk = Desk(
@@ -57,6 +59,7 @@ class Poster:
             chat=chat,
             database=database,
             gate=Gate(clock=self._clock),
+            pace=pace or RoomPace(clock=self._clock.now),
             clock=self._clock,
             is_held=is_held,
         )

@@ -19,6 +19,7 @@ from gateway.chat.feed import Feed
 from gateway.chat.fetching import Fetcher
 from gateway.chat.leases import LEASE_S, RENEW_S, Held
 from gateway.chat.listener import waits
+from gateway.chat.room_pace import RedisPace, RoomPace
 from gateway.chat.rooms import Rooms, guarded
 from gateway.ingest import Ingest, Outcome
 from gateway.rocketchat.clock import ChatClock
@@ -52,6 +53,8 @@ class ChatProcess:
         self._http: httpx.AsyncClient = open_http(base_url=base_url)
         self._limits = Limits(clock=clock)
         self._chat_clock = ChatClock(clock=wall)
+        self._redis_pace = RedisPace(url=f"{settings.NEXUS_REDIS_URL}/2", clock=clock)
+        self._pace = RoomPace(clock=clock, shared=self._redis_pace)
         self._feed_thread = DatabaseThread(name="feed")
         self._post_thread = DatabaseThread(name="post")
         self._chores_thread = DatabaseThread(name="chores")
@@ -128,6 +131,7 @@ class ChatProcess:
         except (DatabaseDownError, TimeoutError):
             logger.warning("leases not given back; they end by themselves", extra={"in_s": LEASE_S})
         await self._http.aclose()
+        await self._redis_pace.close()
         for thread in (self._feed_thread, self._post_thread, self._chores_thread):
             thread.close()
 
@@ -174,6 +178,7 @@ class ChatProcess:
             until=until,
             crew=self,
             post_thread=self._post_thread,
+            pace=self._pace,
             clock=self._clock,
         )
         self.accounts[held.pk] = account

@@ -12,7 +12,6 @@ from tests.fakes.chat import FakeClock
 from tests.server import people
 from tests.server.posting import end, in_db, output, start
 
-
 database = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 
