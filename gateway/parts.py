@@ -11,7 +11,8 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-from gateway import health
+from gateway import health, webhook_silence
+from gateway.rocketchat import tls
 
 LIMIT_S: Final = 2.0
 KEEP_S: Final = 5.0
@@ -78,6 +79,8 @@ def _database() -> list[Part]:
     parts.append(
         _part("runtime host", True, "holds its lease" if hosts else "not running; the host has no agents of its own")
     )
+    if silence := webhook_silence.problem():
+        parts.append(_part("webhook", False, silence))
     if aside:
         parts.append(_part("messages", False, f"{aside} were set aside"))
     return parts
@@ -107,9 +110,10 @@ def _chat() -> tuple[bool, str]:
 
 def _http(url: str, *, what: str) -> tuple[bool, str]:
     try:
-        status = httpx.get(url, timeout=LIMIT_S).status_code
+        trust = tls.context(ca_file=settings.NEXUS_ROCKETCHAT_CA) if url.startswith("https") else True
+        status = httpx.get(url, timeout=LIMIT_S, verify=trust).status_code
     except httpx.HTTPError as error:
-        return False, f"{what} does not answer ({type(error).__name__})"
+        return False, f"{what} does not answer ({tls.why(error) or type(error).__name__})"
     return status == 200, f"{what} answers" if status == 200 else f"{what} answers {status}"
 
 

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from composer.compose import claim_and_compose
 from composer.memory.remember import remember
-from gateway import audit, retention
+from gateway import audit, retention, webhook_silence
 from gateway.invocations import next_claimable, offer, places, timers
 from gateway.models import LIVE, Agent, Invocation, Message, State
 
@@ -39,6 +39,7 @@ class Sweep:
     every_s: float
     stop: threading.Event
     rounds: int = 0
+    silence: str = ""
 
     def run(self) -> None:
         while not self.stop.is_set():
@@ -63,7 +64,15 @@ class Sweep:
         if self.rounds % HOUSEKEEPING_EVERY == 0:
             audit.seal()
             retention.delete_due()
+            self._tell_of_silence()
         self.rounds += 1
+
+    def _tell_of_silence(self) -> None:
+        """Whenever it begins or its sentence changes."""
+        problem = webhook_silence.problem()
+        if problem and problem != self.silence:
+            logger.warning("the webhook is silent", extra={"cure": problem})
+        self.silence = problem
 
 
 def waiting_work() -> bool:

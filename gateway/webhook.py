@@ -163,7 +163,7 @@ def _mark_row(rid: str, user_id: str) -> str:
             cursor.execute("SELECT 1 FROM bot_accounts WHERE rocketchat_id = %s", [user_id])
             if cursor.fetchone() is not None:
                 return "own_bot"
-            cursor.execute("UPDATE rooms SET dirty_at = now() WHERE rid = %s RETURNING id", [rid])
+            cursor.execute("UPDATE rooms SET dirty_at = now(), nudged_at = now() WHERE rid = %s RETURNING id", [rid])
             row = cursor.fetchone()
             if row is None:
                 return "unknown_room"

@@ -73,6 +73,18 @@ class Environment:
 
         return self._read(name, default=default, convert=convert, empty="")
 
+    def file(self, name: str) -> str:
+        """The path of a file that can be read; empty when not set."""
+
+        def convert(value: str) -> str:
+            try:
+                Path(value).open("rb").close()
+            except OSError as error:
+                raise ValueError(f"the file can't be read ({error.strerror})") from None
+            return value
+
+        return self._read(name, default="", convert=convert, empty="")
+
     def choice(self, name: str, *, options: tuple[str, ...], default: str) -> str:
         def convert(value: str) -> str:
             if value not in options:

@@ -29,6 +29,7 @@ _database_url = _env.url("NEXUS_DATABASE_URL", schemes=("postgres", "postgresql"
 NEXUS_REDIS_URL = _env.url("NEXUS_REDIS_URL", schemes=("redis", "rediss"))
 NEXUS_ROCKETCHAT_URL = _env.url("NEXUS_ROCKETCHAT_URL", schemes=("https", "http"), default="http://127.0.0.1:3000")
 NEXUS_CHAT_URL = _env.text("NEXUS_CHAT_URL", default="")
+NEXUS_ROCKETCHAT_CA = _env.file("NEXUS_ROCKETCHAT_CA")
 NEXUS_ROCKETCHAT_ADMIN = _env.text("NEXUS_ROCKETCHAT_ADMIN", default="admin")
 NEXUS_ROCKETCHAT_ADMIN_PASSWORD = _env.text("NEXUS_ROCKETCHAT_ADMIN_PASSWORD", default="")
 NEXUS_ROOMS = _env.words("NEXUS_ROOMS", default=("general",))

@@ -73,7 +73,7 @@ def _working(admin: Login, row: BotAccount | None) -> Bot | None:
         return None
     try:
         token = unseal(row.access_token)
-        with Caller(base_url=admin.base_url, user_id=row.rocketchat_id, token=token) as caller:
+        with Caller(base_url=admin.base_url, user_id=row.rocketchat_id, token=token, ca_file=admin.ca_file) as caller:
             caller.me()
     except (UnreadableSecretError, UnauthorizedError):
         return None
@@ -90,7 +90,7 @@ def _dress(admin: Login, *, bot: Bot, there: Document, status: str, tell: Say) -
     """Picture and status where it has none; what somebody chose instead stays."""
     if there.get("avatarETag") and there.get("statusText"):
         return
-    with Caller(base_url=admin.base_url, user_id=bot.user_id, token=bot.token) as caller:
+    with Caller(base_url=admin.base_url, user_id=bot.user_id, token=bot.token, ca_file=admin.ca_file) as caller:
         try:
             if not there.get("avatarETag"):
                 caller.set_avatar(image=avatar(name=bot.username))

@@ -5,7 +5,7 @@ from typing import Final
 
 from django.conf import settings
 
-from gateway.bootstrap.steps import Say, done, failed, same
+from gateway.bootstrap.steps import Say, done, same
 from gateway.rocketchat.admin import Login
 from gateway.rocketchat.events import Document
 
@@ -13,20 +13,20 @@ NAME: Final = "nexus"
 USERNAME: Final = "rocket.cat"
 """Who would post an answer of the webhook's; Nexus never answers with one."""
 
+_OTHER: Final = "an old one with another address, token or scope is removed"
+_OFF: Final = "one that was switched off is removed (Rocket.Chat does that itself when an address answers 410, as a wrong proxy may)"
+
 CHANNELS: Final = {"all_public_channels", "all_private_groups", "all_direct_messages"}
 
 
 def ensure(admin: Login, *, url: str, tell: Say) -> None:
-    """One integration of our name. One that differs is made anew; one that a person switched off stays off."""
+    """One integration of our name. One that differs or is switched off is made anew: the token in .env says it is wanted."""
     found = [one for one in admin.webhooks() if one.get("name") == NAME]
-    right = [one for one in found if _is_right(one, url=url)]
-    if right and right[0].get("enabled") is not True:
-        tell(failed("webhook", _disabled()))
-        return
+    right = [one for one in found if _is_right(one, url=url) and one.get("enabled") is True]
     for one in found:
         if not right or one is not right[0]:
             admin.remove_webhook(integration_id=str(one["_id"]))
-            tell(done("webhook", "an old one with another address, token or scope is removed"))
+            tell(done("webhook", _OFF if one.get("enabled") is not True else _OTHER))
     if right:
         tell(same("webhook", f"calls {url}"))
         return
@@ -39,10 +39,3 @@ def _is_right(one: Document, *, url: str) -> bool:
     is_ours = isinstance(token, str) and hmac.compare_digest(token.encode(), settings.NEXUS_WEBHOOK_TOKEN.encode())
     is_everywhere = isinstance(channels, list) and set(channels) >= CHANNELS
     return is_ours and is_everywhere and one.get("urls") == [url] and one.get("event") == "sendMessage"
-
-
-def _disabled() -> str:
-    return (
-        "is switched off, so nobody is nudged by it: switch `nexus` on under Administration > Integrations "
-        "(Rocket.Chat does it itself when an address answers 410; a wrong address behind a proxy can)"
-    )

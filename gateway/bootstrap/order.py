@@ -49,7 +49,8 @@ def run(*, options: Options, say: Say, sleep: Callable[[float], None] = time.sle
         say(step)
 
     with _alone():
-        tell(server.wait(base_url=settings.NEXUS_ROCKETCHAT_URL, limit_s=options.wait_s, sleep=sleep))
+        url, ca_file = settings.NEXUS_ROCKETCHAT_URL, settings.NEXUS_ROCKETCHAT_CA
+        tell(server.wait(base_url=url, ca_file=ca_file, limit_s=options.wait_s, sleep=sleep))
         if Verdict.FAILED in verdicts:
             return False
         try:

@@ -48,5 +48,5 @@ def _unfit(room: Document) -> str:
 
 
 def _is_in(admin: Login, bot: Bot, room: RoomThere) -> bool:
-    with Caller(base_url=admin.base_url, user_id=bot.user_id, token=bot.token) as caller:
+    with Caller(base_url=admin.base_url, user_id=bot.user_id, token=bot.token, ca_file=admin.ca_file) as caller:
         return room.rid in caller.room_ids()

@@ -43,13 +43,13 @@ CURES: Final = {
 }
 
 
-def wait(*, base_url: str, limit_s: float, sleep: Callable[[float], None]) -> Step:
+def wait(*, base_url: str, ca_file: str, limit_s: float, sleep: Callable[[float], None]) -> Step:
     """Until the server answers, at most `limit_s`."""
     subject = f"server {base_url}"
     waited_s = 0.0
     while True:
         try:
-            with Caller(base_url=base_url) as anybody:
+            with Caller(base_url=base_url, ca_file=ca_file) as anybody:
                 return _version_step(subject, anybody.version())
         except (UnreachableError, RateLimitedError) as error:
             if waited_s >= limit_s:
@@ -141,7 +141,7 @@ def _check_settings(found: dict[str, object]) -> Iterator[Step]:
 
 def probe(admin: Login, *, bot: Bot, tell: Say) -> None:
     """A bot can post: one message to the admin, once; afterwards it is only edited to what it says already."""
-    with Caller(base_url=admin.base_url, user_id=bot.user_id, token=bot.token) as caller:
+    with Caller(base_url=admin.base_url, user_id=bot.user_id, token=bot.token, ca_file=admin.ca_file) as caller:
         rid = str(caller.open_direct(username=admin.username)["_id"])
         rc_id = chat_message_id(f"bootstrap:{rid}")
         try:

@@ -54,6 +54,7 @@ def admin_login(*, code: str = "", patience: Patience = IMPATIENT) -> Login:
         password=settings.NEXUS_ROCKETCHAT_ADMIN_PASSWORD,
         code=code,
         patience=patience,
+        ca_file=settings.NEXUS_ROCKETCHAT_CA,
     )
 
 
@@ -94,7 +95,9 @@ def ensure_account(admin: Login, *, slug: str, name: str) -> Account:
         raise TakenError(f"{slug!r} is an account of somebody else in the chat; choose another --role")
     try:
         # Logins are limited by address, whoever logs in: many accounts in one go need the caller's patience.
-        login = Login(base_url=admin.base_url, user=slug, password=password, patience=admin.patience)
+        login = Login(
+            base_url=admin.base_url, user=slug, password=password, patience=admin.patience, ca_file=admin.ca_file
+        )
         with login as bot:
             token = bot.personal_token(name=TOKEN_NAME)
     except RestError:

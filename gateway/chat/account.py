@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Callable
 from functools import partial
@@ -39,7 +40,10 @@ class Crew(Protocol):
 
 
 class Account:
-    """`run` serves it until cancelled. `rooms` are those whose rows are in the database; `until` is of `clock`."""
+    """`run` serves it until cancelled. `rooms` are those whose rows are in the database; `until` is of `clock`.
+
+    `watched` are the rooms whose deletions it is to hear, `deaf` those where the chat does not let it.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Account:
         rest: RestClient,
         token: str,
         socket_url: str,
+        trust: ssl.SSLContext | None,
         until: float,
         crew: Crew,
         post_thread: DatabaseThread,
@@ -59,6 +64,7 @@ class Account:
         self.until = until
         self.rooms: dict[str, ChatSubscription] = {}
         self.watched: set[str] = set()
+        self.deaf: set[str] = set()
         self.looked_for: set[str] = set()
         self.ready_ms = 0
         self.rooms_changed = asyncio.Event()
@@ -70,6 +76,7 @@ class Account:
         self._clock = clock
         self.listener = Listener(
             url=socket_url,
+            trust=trust,
             make_conversation=lambda: Conversation(user_id=held.rocketchat_id, username=held.username, token=token),
             on_event=partial(crew.heard, self),
             on_refused=partial(crew.login_refused, self),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
 from gateway.chat.pace import Budget
+from gateway.rocketchat import tls
 from gateway.rocketchat.realtime import Conversation, Ended, Event, Ready, WatchRefused
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class Listener:
         self,
         *,
         url: str,
+        trust: ssl.SSLContext | None = None,
         make_conversation: Callable[[], Conversation],
         on_event: Callable[[Event], None],
         on_refused: Callable[[str], None],
@@ -65,6 +68,7 @@ class Listener:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
+        self._trust = trust
         self._make_conversation = make_conversation
         self._on_event = on_event
         self._on_refused = on_refused
@@ -105,11 +109,29 @@ class Listener:
         self._conversation.typing(rid=rid, is_typing=is_typing, thread=thread)
         await self._flush()
 
+    @property
+    def watches_left(self) -> int:
+        """How many more rooms could be heard at once; below zero: so many wait already."""
+        return self._budget.left - STREAM_SPARE - len(self._to_watch)
+
     def watch(self, rid: str) -> None:
         """Hear of this room's deletions, as soon as the chat's limits allow."""
         if rid not in self._to_watch:
             self._to_watch.append(rid)
             self._watch_wake.set()
+
+    def watch_first(self, rid: str) -> None:
+        """If this room still waits, it is the next one."""
+        if rid in self._to_watch:
+            self._to_watch.remove(rid)
+            self._to_watch.appendleft(rid)
+
+    def unwatch(self, rid: str) -> None:
+        """Out of the room: the chat has dropped the subscription without a word, and coming back needs a new one."""
+        if rid in self._to_watch:
+            self._to_watch.remove(rid)
+        if self._conversation is not None:
+            self._conversation.unwatch(rid=rid)
 
     def reconnect(self) -> None:
         """The connection is up and says nothing: end it, and a new one begins."""
@@ -122,6 +144,7 @@ class Listener:
         try:
             async with connect(
                 self._url,
+                ssl=self._trust,
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=2,
                 ping_interval=None,
@@ -136,7 +159,7 @@ class Listener:
                 return conversation.is_ready, ended.reason, ended.is_final
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI, WebSocketException) as error:
             was_ready = self.is_ready
-            return was_ready, f"{type(error).__name__}: {error}"[:200], False
+            return was_ready, tls.why(error) or f"{type(error).__name__}: {error}"[:200], False
         finally:
             self._conversation = None
             self._socket = None

@@ -43,6 +43,11 @@ class Budget:
         self._left = float(burst)
         self._at = clock()
 
+    @property
+    def left(self) -> int:
+        """How many could be made now."""
+        return int(min(float(self._burst), self._left + (self._clock() - self._at) / self._every_s))
+
     def take(self, *, spare: int = 0) -> bool:
         """Whether one more may be made; `spare` are left for what matters more."""
         now = self._clock()

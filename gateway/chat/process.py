@@ -22,6 +22,7 @@ from gateway.chat.listener import waits
 from gateway.chat.room_pace import RedisPace, RoomPace
 from gateway.chat.rooms import Rooms, guarded
 from gateway.ingest import Ingest, Outcome
+from gateway.rocketchat import tls
 from gateway.rocketchat.clock import ChatClock
 from gateway.rocketchat.limits import Limits
 from gateway.rocketchat.realtime import Event
@@ -50,7 +51,8 @@ class ChatProcess:
         self.accounts: dict[int, Account] = {}
         self._base_url = base_url
         self._clock = clock
-        self._http: httpx.AsyncClient = open_http(base_url=base_url)
+        self._trust = tls.context(ca_file=settings.NEXUS_ROCKETCHAT_CA) if base_url.startswith("https") else None
+        self._http: httpx.AsyncClient = open_http(base_url=base_url, trust=self._trust)
         self._limits = Limits(clock=clock)
         self._chat_clock = ChatClock(clock=wall)
         self._redis_pace = RedisPace(url=f"{settings.NEXUS_REDIS_URL}/2", clock=clock)
@@ -106,7 +108,7 @@ class ChatProcess:
             async with asyncio.timeout(CLOCK_TIMEOUT_S):
                 answer = await self._http.get("/api/info")
         except (httpx.HTTPError, TimeoutError, OSError) as error:
-            logger.info("the chat does not tell its time yet", extra={"error": repr(error)[:200]})
+            logger.info("the chat does not tell its time yet", extra={"error": tls.why(error) or repr(error)[:200]})
         else:
             self._chat_clock.heard(answer.headers.get("date"))
 
@@ -175,6 +177,7 @@ class ChatProcess:
             ),
             token=token,
             socket_url="ws" + self._base_url.removeprefix("http") + "/websocket",
+            trust=self._trust,
             until=until,
             crew=self,
             post_thread=self._post_thread,
@@ -188,7 +191,7 @@ class ChatProcess:
     def _stop_account(self, account: Account) -> None:
         if self.accounts.pop(account.held.pk, None) is not None and account.task is not None:
             account.task.cancel()
-            self.rooms.stopped(account)
+            self.rooms.watching.spread()
 
     def broken(self, account: Account, reason: str) -> None:
         self._stop_account(account)

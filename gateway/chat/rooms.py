@@ -1,4 +1,4 @@
-"""The rooms of all accounts of this process: who reads which, who hears its deletions, what has to be looked at again."""
+"""The rooms of all accounts of this process: who reads which, and what has to be looked at again."""
 
 import asyncio
 import logging
@@ -14,10 +14,21 @@ from gateway.chat.database import DatabaseDownError, DatabaseThread
 from gateway.chat.feed import Feed
 from gateway.chat.listener import waits
 from gateway.chat.scout import Scout
+from gateway.chat.watching import Watching
 from gateway.ingest import Outcome
 from gateway.ingest.places import place_membership
 from gateway.rocketchat.events import ChatSubscription
-from gateway.rocketchat.realtime import Event, Gone, Membership, Ready, RoomSeen, Said, Skipped
+from gateway.rocketchat.realtime import (
+    Event,
+    Gone,
+    Membership,
+    Ready,
+    RoomSeen,
+    Said,
+    Skipped,
+    Watched,
+    WatchRefused,
+)
 from gateway.rocketchat.rest import RestError, UnauthorizedError
 
 logger = logging.getLogger(__name__)
@@ -64,6 +75,7 @@ class Rooms:
             on_unheard=self._on_unheard,
             now_ms=now_ms,
         )
+        self.watching = Watching(accounts=accounts, catch_up=self.catch_up.request)
 
     # What connections say
 
@@ -76,11 +88,14 @@ class Rooms:
             case Ready():
                 account.ready_ms = self._now_ms()
                 account.watched.clear()
+                account.deaf.clear()
                 account.rooms = {}
                 account.looked_for.clear()
                 account.rooms_changed.set()
             case Membership():
                 self._membership(account, event)
+            case Watched() | WatchRefused():
+                self.watching.told(account, event)
             case RoomSeen():
                 if event.room.rid in account.rooms:
                     self._start(guarded(self._scout.note_room(event.room)), "note room")
@@ -98,6 +113,7 @@ class Rooms:
             # Its rows come first; then catch-up reads this message. Once: the chat may never list it.
             account.looked_for.add(rid)
             account.rooms_changed.set()
+        self.watching.said(rid)
         if not self._feed.offer(event.message):
             self.catch_up.request(rid)
 
@@ -106,6 +122,7 @@ class Rooms:
         if event.change == "removed":
             self._start(guarded(self._scout.left(account, event.rid)), "left room")
             account.looked_for.discard(event.rid)
+            self.watching.left(account, event.rid)
         elif known is None or _roles(known) != _roles(event.subscription):
             account.rooms_changed.set()
 
@@ -123,24 +140,9 @@ class Rooms:
             logger.warning("rooms not read", extra=extra)
             account.rooms_changed.set()
             await asyncio.sleep(next(waits()))
-        self.watch(account)
+        self.watching.spread()
         for rid in fresh:
             self.catch_up.request(rid)
-
-    def watch(self, account: Account) -> None:
-        """Each room's deletions are heard by one of our connections."""
-        if not account.is_online:
-            return
-        watched = {rid for other in self._accounts.values() if other.is_online for rid in other.watched}
-        for rid in sorted(account.rooms.keys() - watched):
-            account.watched.add(rid)
-            account.listener.watch(rid)
-
-    def stopped(self, account: Account) -> None:
-        """Another account hears from now on what this one heard."""
-        for other in list(self._accounts.values()):
-            if account.watched & other.rooms.keys():
-                self.watch(other)
 
     def all(self) -> set[str]:
         return {rid for account in self._accounts.values() for rid in account.rooms}
@@ -191,8 +193,7 @@ class Rooms:
             self.catch_up.request(rid)
 
     def _whole_round(self) -> None:
-        for account in list(self._accounts.values()):
-            self.watch(account)
+        self.watching.spread()
         for rid in self.all():
             self.catch_up.request(rid, is_forced=False)
             if self._scout.members_due(rid):

@@ -55,7 +55,6 @@ class Scout:
 
     async def left(self, account: Account, rid: str) -> None:
         account.rooms.pop(rid, None)
-        account.watched.discard(rid)
         await self._database.run(partial(places.left_room, agent_id=account.held.agent_id, rid=rid))
 
     async def members(self, account: Account, rid: str) -> None:

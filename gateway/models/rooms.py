@@ -29,6 +29,7 @@ class Room(models.Model):
     is_read_only = models.BooleanField(default=False)
     is_encrypted = models.BooleanField(default=False)
     dirty_at = models.DateTimeField(null=True, blank=True, help_text="A webhook asked for a catch-up.")
+    nudged_at = models.DateTimeField(null=True, blank=True, help_text="The webhook's last call for it.")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 import requests
 
-from gateway.rocketchat import admin_calls, calls
+from gateway.rocketchat import admin_calls, calls, tls
 from gateway.rocketchat.calls import Call, RateLimitedError, RefusedError, UnreachableError
 from gateway.rocketchat.events import Document
 
@@ -47,12 +47,16 @@ class Caller:
         user_id: str = "",
         token: str = "",
         patience: Patience = IMPATIENT,
+        ca_file: str = "",
     ) -> None:
+        self.ca_file = ca_file
         self.base_url = base_url.rstrip("/")
         self.patience = patience
         self.user_id = user_id
         self._session = requests.Session()
         self._session.trust_env = False
+        if ca_file:
+            self._session.verify = ca_file
         if token:
             self._session.headers.update({"X-User-Id": user_id, "X-Auth-Token": token})
 
@@ -89,7 +93,8 @@ class Caller:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise UnreachableError(f"the chat at {self.base_url} did not answer: {type(error).__name__}") from error
+            reason = tls.why(error) or type(error).__name__
+            raise UnreachableError(f"the chat at {self.base_url} did not answer: {reason}") from error
         return calls.answer(status=response.status_code, headers=response.headers, content=response.content)
 
     # What anybody may do
@@ -122,9 +127,16 @@ class Login(Caller):
     """
 
     def __init__(
-        self, *, base_url: str, user: str, password: str, code: str = "", patience: Patience = IMPATIENT
+        self,
+        *,
+        base_url: str,
+        user: str,
+        password: str,
+        code: str = "",
+        patience: Patience = IMPATIENT,
+        ca_file: str = "",
     ) -> None:
-        super().__init__(base_url=base_url, patience=patience)
+        super().__init__(base_url=base_url, patience=patience, ca_file=ca_file)
         self._user = user
         self._password = password
         self._code = code

@@ -89,6 +89,13 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """From now on this room's deletions are heard here."""
+
+    rid: str
+
+
+@dataclass(frozen=True, slots=True)
 class WatchRefused:
     """A room's deletions can't be heard here; catch-up finds them. `is_limit`: only because of too many requests."""
 
@@ -117,7 +124,9 @@ class Pong:
     """The other side is alive."""
 
 
-Event = LoggedIn | Ready | Said | Gone | Membership | RoomSeen | Returned | WatchRefused | Ended | Skipped | Pong
+Event = (
+    LoggedIn | Ready | Said | Gone | Membership | RoomSeen | Returned | Watched | WatchRefused | Ended | Skipped | Pong
+)
 
 
 class Conversation:
@@ -240,7 +249,9 @@ class Conversation:
         if not isinstance(ids, list):
             return [Skipped("ready_without_subs")]
         if self.is_ready or not self._wanted:
-            return []
+            return [
+                Watched(rid=self._watches[item]) for item in ids if isinstance(item, str) and item in self._watches
+            ]
         self._wanted -= {item for item in ids if isinstance(item, str)}
         if self._wanted:
             return []

@@ -1,6 +1,7 @@
 """The chat's REST API for asyncio: one account's credentials over a client that all accounts share."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import TypeVar
 
 import httpx
 
-from gateway.rocketchat import calls
+from gateway.rocketchat import calls, tls
 from gateway.rocketchat.calls import (
     Call,
     RateLimitedError,
@@ -83,13 +84,14 @@ class Page:
     next: int | None
 
 
-def open_http(*, base_url: str) -> httpx.AsyncClient:
+def open_http(*, base_url: str, trust: ssl.SSLContext | None = None) -> httpx.AsyncClient:
     """The client that all accounts of a process share: connections are kept, redirects are not followed."""
     return httpx.AsyncClient(
         base_url=base_url,
         timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
         trust_env=False,
+        verify=trust or True,
     )
 
 
@@ -165,7 +167,7 @@ class RestClient:
                     headers={**self._headers, **call.headers},
                 )
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
-            raise UnreachableError(f"the chat did not answer: {type(error).__name__}") from error
+            raise _unreachable(error) from error
 
     # Reading
 
@@ -325,8 +327,12 @@ class RestClient:
                     if len(kept) > most:
                         raise RefusedError(status=413, codes=frozenset(), text="the file is larger than it said")
         except (httpx.HTTPError, TimeoutError, OSError) as error:
-            raise UnreachableError(f"the chat did not answer: {type(error).__name__}") from error
+            raise _unreachable(error) from error
         return bytes(kept)
+
+
+def _unreachable(error: Exception) -> UnreachableError:
+    return UnreachableError(f"the chat did not answer: {tls.why(error) or type(error).__name__}")
 
 
 def _read_one(read: Callable[[object], T], document: object) -> T:

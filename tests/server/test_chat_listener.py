@@ -9,7 +9,7 @@ from websockets.asyncio.server import serve
 
 from gateway.chat import listener as listening
 from gateway.chat.listener import Listener, waits
-from gateway.rocketchat.realtime import Conversation, Ready, Said, Skipped
+from gateway.rocketchat.realtime import Conversation, Ready, Said, Skipped, Watched
 
 MESSAGE = {"_id": "m1", "rid": "r1", "msg": "x", "ts": {"$date": 5}, "u": {"_id": "u", "username": "u"}}
 
@@ -158,6 +158,36 @@ async def test_rooms_are_watched_once_ready():
         await asyncio.wait_for(watched(), 5)
 
     assert sum(frame.get("name") == "stream-notify-room" for frame in server.frames) == 1
+
+
+async def test_a_room_where_something_was_said_is_watched_before_those_that_wait(monkeypatch):
+    monkeypatch.setattr(listening, "STREAM_EVERY_S", 0.01)
+    rooms = [f"r{number}" for number in range(40)]
+    server = Server()
+    async with _listening(server) as (listener, events, _refused):
+        await _until(events, Ready)
+        for rid in rooms:
+            listener.watch(rid)
+        listener.watch_first("r39")
+        listener.unwatch("r38")
+        heard = [(await _until(events, Watched)).rid for _ in range(39)]
+
+    assert heard[0] == "r39"
+    assert sorted(heard) == sorted(set(rooms) - {"r38"})
+
+
+async def test_a_room_that_was_left_is_watched_anew_after_coming_back():
+    server = Server()
+    async with _listening(server) as (listener, events, _refused):
+        await _until(events, Ready)
+        listener.watch("r1")
+        await _until(events, Watched)
+
+        listener.unwatch("r1")
+        listener.watch("r1")
+        await _until(events, Watched)
+
+    assert [frame["msg"] for frame in server.frames[-3:]] == ["sub", "unsub", "sub"]
 
 
 async def test_a_connection_that_says_nothing_can_be_started_anew():

@@ -91,6 +91,23 @@ async def test_edits_and_deletions_follow_live(chat):
         await until(lambda: Message.objects.filter(rc_id=second["_id"], deleted_at__isnull=False), what="the deletion")
 
 
+async def test_deletions_are_heard_at_once_in_a_room_that_appears_later_among_many(chat):
+    bob = chat.person("bob")
+    await sync_to_async(chat.agent)("echo")
+    for number in range(30):
+        chat.room(f"old-{number}", "bob", "echo")
+
+    async with chat_process(chat.url) as process:
+        await online(process)
+        rid = chat.room("new", "bob", "echo")
+        said = bob.say(rid, "a slip of the tongue")
+        account = next(iter(process.accounts.values()))
+        await until(lambda: rid in account.watched, what="the new room is known")
+        await until(lambda: Message.objects.filter(rc_id=said["_id"]), what="the message")
+        bob.delete(rid, said["_id"])
+        await until(lambda: Message.objects.filter(rc_id=said["_id"], deleted_at__isnull=False), what="the deletion")
+
+
 async def test_a_dropped_connection_loses_nothing(chat):
     bob = chat.person("bob")
     await sync_to_async(chat.agent)("echo")
