@@ -17,7 +17,7 @@ from gateway.chat.scout import Scout
 from gateway.chat.watching import Watching
 from gateway.ingest import Outcome
 from gateway.ingest.places import place_membership
-from gateway.rocketchat.events import ChatSubscription
+from gateway.rocketchat.events import ChatSubscription, moment
 from gateway.rocketchat.realtime import (
     Event,
     Gone,
@@ -60,7 +60,7 @@ class Rooms:
         self._on_broken = on_broken
         self._clock = clock
         self._now_ms = now_ms
-        self._scout = Scout(database=database, clock=clock)
+        self._scout = Scout(database=database, clock=clock, now_ms=now_ms)
         self._members_due: dict[str, None] = {}
         self._unplaced: list[tuple[int, int]] = []
         self._chores_wake = asyncio.Event()
@@ -234,7 +234,8 @@ class Rooms:
         account = next((one for one in self._accounts.values() if one.held.agent_id == agent_id), None)
         if account is not None:
             await self._scout.refresh(account)
-        await self._database.run(partial(place_membership, message_id=message_id, agent_id=agent_id))
+        now = moment(self._now_ms())
+        await self._database.run(partial(place_membership, message_id=message_id, agent_id=agent_id, now=now))
 
 
 async def guarded(work: Coroutine[Any, Any, None]) -> None:

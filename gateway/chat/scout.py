@@ -10,7 +10,7 @@ from gateway.chat.account import Account
 from gateway.chat.database import DatabaseThread
 from gateway.ingest import places
 from gateway.ingest.places import KINDS, Learned
-from gateway.rocketchat.events import ChatMember, ChatRoom, ChatSubscription
+from gateway.rocketchat.events import ChatMember, ChatRoom, ChatSubscription, moment
 from gateway.rocketchat.rest import RefusedError
 
 logger = logging.getLogger(__name__)
@@ -23,9 +23,10 @@ MEMBERS_EVERY_S: Final = 600.0
 class Scout:
     """Each method may raise RestError and DatabaseDownError; doing it again is harmless."""
 
-    def __init__(self, *, database: DatabaseThread, clock: Callable[[], float]) -> None:
+    def __init__(self, *, database: DatabaseThread, clock: Callable[[], float], now_ms: Callable[[], int]) -> None:
         self._database = database
         self._clock = clock
+        self._now_ms = now_ms
         self._facts: dict[str, ChatRoom] = {}
         self._members_at: dict[str, float] = {}
         self._limit = asyncio.Semaphore(AT_ONCE)
@@ -33,7 +34,8 @@ class Scout:
     async def refresh(self, account: Account) -> list[str]:
         """The account's rooms as the chat has them now; returns those it was not known to be in."""
         found = {one.rid: one for one in await account.rest.subscriptions() if one.kind in KINDS}
-        note = partial(places.note_memberships, agent_id=account.held.agent_id, subscriptions=list(found.values()))
+        agent_id, now = account.held.agent_id, moment(self._now_ms())
+        note = partial(places.note_memberships, agent_id=agent_id, subscriptions=list(found.values()), now=now)
         unknown = await self._database.run(note)
         facts = {room.rid: room for room in await account.rest.rooms() if room.rid in found}
         async with asyncio.TaskGroup() as group:
@@ -43,8 +45,8 @@ class Scout:
             await self.note_room(room)
         fresh = sorted(found.keys() - account.rooms.keys())
         account.rooms = found
-        if fresh and account.held.agent_id is not None:
-            await self._database.run(partial(places.place_waiting, agent_id=account.held.agent_id))
+        if fresh and agent_id is not None:
+            await self._database.run(partial(places.place_waiting, agent_id=agent_id, now=now))
         return fresh
 
     async def note_room(self, room: ChatRoom) -> None:
@@ -79,7 +81,8 @@ class Scout:
             people = await self._people(account, rid=rid, kind=subscription.kind)
             members, owners = people if people is not None else (None, frozenset[str]())
             found = Learned(room=room, subscription=subscription, members=members, owners=owners)
-            await self._database.run(partial(places.learn, agent_id=account.held.agent_id, found=found))
+            now = moment(self._now_ms())
+            await self._database.run(partial(places.learn, agent_id=account.held.agent_id, found=found, now=now))
             self._facts[rid] = room
             if people is not None:
                 self._members_at[rid] = self._clock()

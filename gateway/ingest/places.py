@@ -1,13 +1,16 @@
-"""Rooms and who is in them, as the chat tells it: rows for rooms, members, and when an agent joined."""
+"""Rooms and who is in them, as the chat tells it: rows for rooms, members, and when an agent joined.
+
+`now` is the chat's time everywhere, for it is compared with the times of messages and memberships.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from gateway import mentions, nudges
 from gateway.ingest import rows
@@ -32,15 +35,15 @@ class Learned:
     owners: frozenset[str]
 
 
-def learn(*, agent_id: int | None, found: Learned) -> None:
+def learn(*, agent_id: int | None, found: Learned, now: datetime) -> None:
     """A room with all its people in one step: a message that is stored before they are known would be judged wrongly."""
     if found.room.kind not in KINDS:
         return
     with transaction.atomic():
         room = _note(found.room)
-        _begin(room, since=found.subscription.since)
+        _begin(room, since=found.subscription.since, now=now)
         if agent_id is not None:
-            _join(room=room, agent_id=agent_id, subscription=found.subscription)
+            _join(room=room, agent_id=agent_id, subscription=found.subscription, now=now)
         if found.members is not None:
             _set_people(room, members=found.members, owners=found.owners)
 
@@ -51,15 +54,15 @@ def note_room(*, room: ChatRoom) -> None:
         Room.objects.filter(rid=room.rid).update(**_facts(room))
 
 
-def note_memberships(*, agent_id: int | None, subscriptions: Iterable[ChatSubscription]) -> list[str]:
+def note_memberships(*, agent_id: int | None, subscriptions: Iterable[ChatSubscription], now: datetime) -> list[str]:
     """The account is in these rooms and in no others. Returns those that have no row yet, to be learned."""
     wanted = {one.rid: one for one in subscriptions if one.kind in KINDS}
     with transaction.atomic():
         found = {room.rid: room for room in Room.objects.filter(rid__in=wanted).order_by("rid")}
         for rid, room in found.items():
-            _begin(room, since=wanted[rid].since)
+            _begin(room, since=wanted[rid].since, now=now)
             if agent_id is not None:
-                _join(room=room, agent_id=agent_id, subscription=wanted[rid])
+                _join(room=room, agent_id=agent_id, subscription=wanted[rid], now=now)
         if agent_id is not None:
             RoomMember.objects.filter(agent_id=agent_id).exclude(room__rid__in=wanted).delete()
     return sorted(wanted.keys() - found.keys())
@@ -78,7 +81,7 @@ def sync_members(*, rid: str, members: Sequence[ChatMember], owners: frozenset[s
             _set_people(room, members=members, owners=owners)
 
 
-def place_membership(*, message_id: int, agent_id: int) -> bool:
+def place_membership(*, message_id: int, agent_id: int, now: datetime) -> bool:
     """An agent was asked before it was known to be in the room: open now if it is, else the room hears that it is not."""
     with transaction.atomic(durable=True):
         row = Message.objects.select_related("room", "user").filter(pk=message_id, user__isnull=False).first()
@@ -93,12 +96,12 @@ def place_membership(*, message_id: int, agent_id: int) -> bool:
         agent = Agent.objects.get(pk=agent_id)
         question = Question(row.pk, row.room_id, row.room.kind, row.user.pk, _said(row, user=row.user))
         is_encrypted = row.room.is_encrypted or row.system_type == mentions.ENCRYPTED
-        return open_one(question=question, agent=agent, now=timezone.now(), is_encrypted=is_encrypted)
+        return open_one(question=question, agent=agent, now=now, is_encrypted=is_encrypted)
 
 
-def place_waiting(*, agent_id: int) -> int:
+def place_waiting(*, agent_id: int, now: datetime) -> int:
     """After an agent's rooms were read: what it was asked there before that was known. Returns how many rows it opened."""
-    since = timezone.now() - timedelta(seconds=settings.NEXUS_MENTION_MAX_AGE_S)
+    since = Now() - timedelta(seconds=settings.NEXUS_MENTION_MAX_AGE_S)
     in_rooms = RoomMember.objects.filter(agent_id=agent_id).values("room_id")
     notices = Notice.objects.filter(
         room_id__in=in_rooms, kind=NoticeKind.WARNING, about__isnull=False, invocation=None, created_at__gt=since
@@ -108,7 +111,7 @@ def place_waiting(*, agent_id: int) -> int:
         for message_id, chat_id in notices.values_list("about_id", "chat_id")[:MAX_WAITING]
         if message_id is not None and chat_id == absent_chat_id(message_id=message_id, agent_id=agent_id)
     ]
-    return sum(place_membership(message_id=message_id, agent_id=agent_id) for message_id in waiting)
+    return sum(place_membership(message_id=message_id, agent_id=agent_id, now=now) for message_id in waiting)
 
 
 def _said(row: Message, *, user: User) -> ChatMessage:
@@ -150,9 +153,9 @@ def _facts(room: ChatRoom) -> dict[str, str | bool]:
     }
 
 
-def _begin(room: Room, *, since: int) -> None:
+def _begin(room: Room, *, since: int, now: datetime) -> None:
     """What was said before the first agent came is not read."""
-    start = (moment(since) if since else timezone.now()) - BACKFILL
+    start = (moment(since) if since else now) - BACKFILL
     RoomCursor.objects.get_or_create(room=room, defaults={"updated_to": start, "deleted_to": start})
 
 
@@ -169,9 +172,9 @@ def _set_people(room: Room, *, members: Sequence[ChatMember], owners: frozenset[
     )
 
 
-def _join(*, room: Room, agent_id: int, subscription: ChatSubscription) -> None:
+def _join(*, room: Room, agent_id: int, subscription: ChatSubscription, now: datetime) -> None:
     """Since when the agent hears this room decides what may ask it, so the chat's own time counts."""
-    joined_at = moment(subscription.since) if subscription.since else timezone.now()
+    joined_at = moment(subscription.since) if subscription.since else now
     RoomMember.objects.update_or_create(
         room=room,
         agent_id=agent_id,

@@ -144,11 +144,25 @@ def test_an_agent_that_turns_out_to_be_in_the_room_is_asked_after_all(room):
     _store(said("@echo hi", mentions=("echo",)))
     _with_agents(room, echo)
 
-    assert places.place_waiting(agent_id=echo.pk) == 1
-    assert places.place_waiting(agent_id=echo.pk) == 0
+    assert places.place_waiting(agent_id=echo.pk, now=timezone.now()) == 1
+    assert places.place_waiting(agent_id=echo.pk, now=timezone.now()) == 0
 
     assert Invocation.objects.get().agent == echo
     assert not Notice.objects.exists()
+
+
+@pytest.mark.parametrize(("minutes_on", "state"), [(1, "queued"), (20, "failed")])
+def test_how_old_such_a_question_is_is_told_by_the_chats_clock(room, minutes_on, state):
+    chats_time = timezone.now() - timedelta(days=3)
+    at = {"$date": int(chats_time.timestamp() * 1000)}
+    echo = make_agent("echo")
+    ingest = Ingest(clock=chats_time.timestamp)
+    ingest.store(Batch(messages=[said("@echo hi", mentions=("echo",), ts=at, _updatedAt=at)]))
+    RoomMember.objects.create(room=room, agent=echo, joined_at=chats_time - timedelta(hours=1))
+
+    places.place_waiting(agent_id=echo.pk, now=chats_time + timedelta(minutes=minutes_on))
+
+    assert Invocation.objects.get().state == state
 
 
 def test_who_may_not_ask_hears_why(room, agent):
