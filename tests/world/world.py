@@ -67,7 +67,7 @@ class World:
         )
         self.people: dict[str, Person] = {}
         self.agents: dict[str, Bridged] = {}
-        self._passwords: dict[str, str] = {}
+        self.passwords: dict[str, str] = {}
         self._admin: Person | None = None
 
     # Coming up and going down
@@ -102,7 +102,7 @@ class World:
     def person(self, name: str) -> Person:
         """Logged in; made at the first call."""
         if name not in self.people:
-            password = secrets.token_urlsafe(12)
+            password = self.passwords[name] = secrets.token_urlsafe(12)
             chat.make_person(admin=self.admin, username=name, name=name.title(), password=password)
             self.people[name] = chat.log_in(url=self.stack.chat_url, username=name, password=password)
         return self.people[name]
