@@ -114,6 +114,11 @@ class Listener:
         """How many more rooms could be heard at once; below zero: so many wait already."""
         return self._budget.left - STREAM_SPARE - len(self._to_watch)
 
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Rooms that are to be heard and are not asked for yet, in order."""
+        return tuple(self._to_watch)
+
     def watch(self, rid: str) -> None:
         """Hear of this room's deletions, as soon as the chat's limits allow."""
         if rid not in self._to_watch:

@@ -24,11 +24,27 @@ class Watching:
         for account in listening:
             unheard -= account.watched
         for rid in sorted(unheard):
-            able = [account for account in listening if rid in account.rooms and rid not in account.deaf]
-            if able:
-                chosen = max(able, key=lambda account: account.listener.watches_left)
-                chosen.watched.add(rid)
-                chosen.listener.watch(rid)
+            self._give(rid, listening)
+        for account in listening:
+            self._relieve(account, [other for other in listening if other is not account])
+
+    def _give(self, rid: str, accounts: list[Account]) -> None:
+        able = [account for account in accounts if rid in account.rooms and rid not in account.deaf]
+        if able:
+            chosen = max(able, key=lambda account: account.listener.watches_left)
+            chosen.watched.add(rid)
+            chosen.listener.watch(rid)
+
+    def _relieve(self, account: Account, others: list[Account]) -> None:
+        """Who came online first was given everything; what it can't ask for yet goes to those that can."""
+        for rid in reversed(account.listener.waiting):
+            if account.listener.watches_left >= 0:
+                return
+            free = [other for other in others if other.listener.watches_left > 0 and rid in other.rooms - other.deaf]
+            if free:
+                account.watched.discard(rid)
+                account.listener.unwatch(rid)
+                self._give(rid, free)
 
     def said(self, rid: str) -> None:
         """What is said is what may soon be deleted."""
