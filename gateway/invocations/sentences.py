@@ -1,6 +1,6 @@
 """One sentence or two for each reason an invocation ends by: what happened, and what to do. Every reason has one.
 
-`{because}` is the detail of the row (": …") or nothing, `{agent}` its name, `{id}` its number, `{limit}` the bare detail.
+`{because}` is the detail of the row (": …", " by …") or nothing, `{agent}` its name, `{id}` its number, `{limit}` the bare detail.
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ SENTENCES: Final[dict[str, str]] = {
     "too_old": f"I see this question only now{{because}}, so I have not started by myself. {RETRY}",
     "encrypted": "This room is end-to-end encrypted: I have no key, read nothing here and write nothing here. Ask {agent} in another room.",
     "chain_limit": "This chain of agents has reached its limit of {limit} hops, so it stops here. Ask the next agent yourself to go on.",
-    "chain_cost": "This chain of agents has cost ${limit}, which is its limit, so it stops here. Ask the next agent yourself to go on.",
+    "chain_cost": "This chain of agents has cost ${limit}, which is all it may, so it stops here. Ask the next agent yourself to go on.",
     # The bridge refused
     "refused": "{agent}'s bridge refused this question{because}. Its owner can say why.",
     "unknown_agent": "{agent} is missing in its bridge's configuration. Its owner has to add it there and start the bridge again.",

@@ -9,7 +9,7 @@ def ending(*, state: str, reason: str, detail: str, agent: str, invocation_id: i
     """The sentence for a final state other than done; `detail` is one line of data, never a traceback."""
     template = SENTENCES.get(reason) or ENDINGS[state]
     line = " ".join(detail.split())[:300].rstrip(".")
-    because = f": {line}" if line else ""
+    because = "" if not line else f" {line}" if line.startswith("by ") else f": {line}"
     return template.format(agent=agent, because=because, id=invocation_id, limit=line)
 
 
@@ -31,6 +31,8 @@ def at(moment: datetime) -> str:
 
 def age(*, since: datetime, now: datetime) -> str:
     minutes = max(1, int((now - since).total_seconds() // 60))
+    if minutes == 1:
+        return "it is a minute old"
     return f"it is {minutes} minutes old" if minutes < 120 else f"it is {minutes // 60} hours old"
 
 

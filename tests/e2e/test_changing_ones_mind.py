@@ -20,7 +20,7 @@ def test_a_running_answer_can_be_stopped_and_says_so(world: World, echo: Bridged
     row = question.wait_settled()
     assert (row["state"], row["reason"]) == ("cancelled", "stopped")
     assert "Waiting." in question.reply()
-    assert question.sentences() == ["Stopped: by bob."]
+    assert question.sentences() == ["Stopped by bob."]
     assert "You asked: next?" in ask(world, person="bob", rid=room.rid, slug=echo.slug, text="next?").wait_done()
 
 

@@ -232,7 +232,7 @@ def test_a_stop_before_the_offer_cancels_at_once(room, bob, agent):
     again = invocations.request_cancel(invocation_id=row.pk, reason="stopped")
 
     assert (stopped, again, state_of(row)) == (True, False, "cancelled")
-    assert Notice.objects.get(invocation=row).text == "Stopped: by bob."
+    assert Notice.objects.get(invocation=row).text == "Stopped by bob."
 
 
 def test_a_stop_of_a_running_row_waits_for_its_end_and_then_for_the_clock(room, bob, agent, bridge):
