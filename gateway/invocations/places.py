@@ -59,9 +59,10 @@ def tell_places(*, agent_id: int) -> int:
         return 0
     blocked = [pk for (pk,) in sql.rows(_BLOCKED, [agent_id, PATIENCE, PATIENCE, MAX_TOLD])]
     found = places(blocked)
-    rows = Invocation.objects.select_related("agent").filter(pk__in=found)
+    rows = Invocation.objects.select_related("agent", "root_asker").filter(pk__in=found)
     for row in rows.order_by("pk"):
-        text = wording.queued(agent=row.agent.slug, place=found[row.pk], invocation_id=row.pk)
+        asker, place = row.root_asker.username, found[row.pk]
+        text = wording.queued(agent=row.agent.slug, asker=asker, place=place, invocation_id=row.pk)
         transitions.tell(invocation=row, kind=NoticeKind.QUEUED, text=text)
     return len(found)
 

@@ -33,14 +33,18 @@ class Answer(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """A client that hangs up is what is tested."""
+
+
 @pytest.fixture
 def serve():
     """Starts a server with this certificate, or without any, and returns its address."""
-    running = []
+    running: list[tuple[Server, threading.Thread]] = []
 
     def start(certificate=None):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        server.handle_error = lambda *_: None
+        server = Server(("127.0.0.1", 0), Answer)
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import socket
 from collections import Counter
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -39,7 +40,8 @@ class Crew:
     def __init__(self):
         self.chat, self.clock = FakeChat(), FakeClock()
         self.pace = RoomPace(clock=self.clock.now)
-        self.settled, self.edits = [], []
+        self.settled: list[int] = []
+        self.edits: list[int] = []
         self.replies = [self.reply(number) for number in range(AGENTS)]
         self.lanes = [self.lane(reply) for reply in self.replies]
         self.tasks = [asyncio.ensure_future(lane.run()) for lane in self.lanes]
@@ -60,10 +62,12 @@ class Crew:
         )
 
     def lane(self, reply):
+        nobody: Any = None
+        database: Any = NoDatabase()
         desk = Desk(
-            account=None,
+            account=nobody,
             chat=self.chat,
-            database=NoDatabase(),
+            database=database,
             gate=Gate(clock=self.clock),
             pace=self.pace,
             clock=self.clock,
@@ -153,7 +157,7 @@ class TestManyAgentsInOneRoom:
 @pytest.fixture
 async def processes():
     """Makes so many of them."""
-    opened = []
+    opened: list[RedisPace] = []
 
     async def make(count):
         clock = asyncio.get_running_loop().time
