@@ -113,7 +113,7 @@ class Rooms:
             # Its rows come first; then catch-up reads this message. Once: the chat may never list it.
             account.looked_for.add(rid)
             account.rooms_changed.set()
-        self.watching.said(rid)
+        self.watching.soon(rid)
         if not self._feed.offer(event.message):
             self.catch_up.request(rid)
 
@@ -131,6 +131,7 @@ class Rooms:
     async def read(self, account: Account) -> None:
         """The account's list of rooms from the chat; new ones are caught up."""
         fresh: list[str] = []
+        had_rooms = bool(account.rooms)
         try:
             fresh = await self._scout.refresh(account)
         except* UnauthorizedError as errors:
@@ -142,6 +143,8 @@ class Rooms:
             await asyncio.sleep(next(waits()))
         self.watching.spread()
         for rid in fresh:
+            if had_rooms or rid in account.looked_for:
+                self.watching.soon(rid)
             self.catch_up.request(rid)
 
     def all(self) -> set[str]:

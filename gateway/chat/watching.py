@@ -46,8 +46,8 @@ class Watching:
                 account.listener.unwatch(rid)
                 self._give(rid, free)
 
-    def said(self, rid: str) -> None:
-        """What is said is what may soon be deleted."""
+    def soon(self, rid: str) -> None:
+        """A room that is new, or where something was just said, comes first: that is what may soon be deleted."""
         for account in self._accounts.values():
             if rid in account.watched:
                 account.listener.watch_first(rid)

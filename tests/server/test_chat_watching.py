@@ -113,7 +113,7 @@ def test_what_was_just_said_is_heard_next_and_a_room_that_was_left_is_given_on()
     spreading = watching(first, second)
     spreading.spread()
 
-    spreading.said("r3")
+    spreading.soon("r3")
     waiting = first.listener.waiting
     second.is_online = True
     first.rooms.discard("r3")
