@@ -1,5 +1,6 @@
 """Does each part of this Nexus work right now? Asked side by side with short limits; remembered for a moment."""
 
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -110,7 +111,9 @@ def _chat() -> tuple[bool, str]:
 
 def _http(url: str, *, what: str) -> tuple[bool, str]:
     try:
-        trust = tls.context(ca_file=settings.NEXUS_ROCKETCHAT_CA) if url.startswith("https") else True
+        trust: ssl.SSLContext | bool = (
+            tls.context(ca_file=settings.NEXUS_ROCKETCHAT_CA) if url.startswith("https") else True
+        )
         status = httpx.get(url, timeout=LIMIT_S, verify=trust).status_code
     except httpx.HTTPError as error:
         return False, f"{what} does not answer ({tls.why(error) or type(error).__name__})"
