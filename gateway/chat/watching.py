@@ -29,7 +29,7 @@ class Watching:
             self._relieve(account, [other for other in listening if other is not account])
 
     def _give(self, rid: str, accounts: list[Account]) -> None:
-        able = [account for account in accounts if rid in account.rooms and rid not in account.deaf]
+        able = [account for account in accounts if _can_hear(account, rid)]
         if able:
             chosen = max(able, key=lambda account: account.listener.watches_left)
             chosen.watched.add(rid)
@@ -40,7 +40,7 @@ class Watching:
         for rid in reversed(account.listener.waiting):
             if account.listener.watches_left >= 0:
                 return
-            free = [other for other in others if other.listener.watches_left > 0 and rid in other.rooms - other.deaf]
+            free = [other for other in others if other.listener.watches_left > 0 and _can_hear(other, rid)]
             if free:
                 account.watched.discard(rid)
                 account.listener.unwatch(rid)
@@ -65,3 +65,7 @@ class Watching:
         account.watched.discard(rid)
         account.listener.unwatch(rid)
         self.spread()
+
+
+def _can_hear(account: Account, rid: str) -> bool:
+    return rid in account.rooms and rid not in account.deaf

@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(eq=False)
 class Member:
-    rooms: set[str]
+    rooms: dict[str, None]
     listener: Line
     is_online: bool = True
     watched: set[str] = field(default_factory=set)
@@ -55,7 +55,7 @@ def watching(*members, caught_up=None):
 
 def test_rooms_are_spread_over_those_that_can_ask():
     rooms = {f"r{number}" for number in range(6)}
-    first, second = Member(set(rooms), Line(able=3)), Member(set(rooms), Line(able=3))
+    first, second = Member(dict.fromkeys(rooms), Line(able=3)), Member(dict.fromkeys(rooms), Line(able=3))
 
     watching(first, second).spread()
 
@@ -65,7 +65,10 @@ def test_rooms_are_spread_over_those_that_can_ask():
 
 def test_who_comes_later_takes_over_what_still_waits():
     rooms = {f"r{number}" for number in range(6)}
-    first, second = Member(set(rooms), Line(able=3)), Member({"r4", "r5"}, Line(able=3), is_online=False)
+    first, second = (
+        Member(dict.fromkeys(rooms), Line(able=3)),
+        Member(dict.fromkeys(["r4", "r5"]), Line(able=3), is_online=False),
+    )
     spreading = watching(first, second)
     spreading.spread()
 
@@ -78,7 +81,7 @@ def test_who_comes_later_takes_over_what_still_waits():
 
 
 def test_a_room_that_refuses_one_account_is_asked_for_by_another_and_then_given_up():
-    first, second = Member({"r1"}, Line(able=9)), Member({"r1"}, Line(able=1))
+    first, second = Member(dict.fromkeys(["r1"]), Line(able=9)), Member(dict.fromkeys(["r1"]), Line(able=1))
     spreading = watching(first, second)
     spreading.spread()
 
@@ -91,7 +94,7 @@ def test_a_room_that_refuses_one_account_is_asked_for_by_another_and_then_given_
 
 
 def test_a_refusal_for_too_many_requests_changes_nothing():
-    member = Member({"r1"}, Line(able=1))
+    member = Member(dict.fromkeys(["r1"]), Line(able=1))
     spreading = watching(member)
     spreading.spread()
 
@@ -101,7 +104,7 @@ def test_a_refusal_for_too_many_requests_changes_nothing():
 
 
 def test_what_was_deleted_before_is_read_once_a_room_is_heard(caught_up):
-    member = Member({"r1"}, Line(able=1))
+    member = Member(dict.fromkeys(["r1"]), Line(able=1))
 
     watching(member, caught_up=caught_up).told(member, Watched("r1"))
 
@@ -109,14 +112,17 @@ def test_what_was_deleted_before_is_read_once_a_room_is_heard(caught_up):
 
 
 def test_what_was_just_said_is_heard_next_and_a_room_that_was_left_is_given_on():
-    first, second = Member({"r1", "r2", "r3"}, Line(able=1)), Member({"r3"}, Line(able=0), is_online=False)
+    first, second = (
+        Member(dict.fromkeys(["r1", "r2", "r3"]), Line(able=1)),
+        Member(dict.fromkeys(["r3"]), Line(able=0), is_online=False),
+    )
     spreading = watching(first, second)
     spreading.spread()
 
     spreading.soon("r3")
     waiting = first.listener.waiting
     second.is_online = True
-    first.rooms.discard("r3")
+    del first.rooms["r3"]
     spreading.left(first, "r3")
 
     assert waiting == ("r3", "r2")
