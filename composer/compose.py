@@ -19,6 +19,8 @@ from composer.retrieval import search
 from gateway import invocations, pipeline, sql
 from gateway.invocations import Claim
 from gateway.room_lock import room_lock
+from gateway.watch import traces
+from gateway.watch.about import about_invocation
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,11 @@ def claim_and_compose(*, invocation_id: int) -> int | None:
     claim = invocations.claim_next(invocation_id=invocation_id)
     if claim is None:
         return None
+    with about_invocation(claim.invocation_id), traces.span("compose", invocation_id=claim.invocation_id):
+        return _compose_claimed(claim)
+
+
+def _compose_claimed(claim: Claim) -> int | None:
     try:
         drawn = draw(invocation_id=claim.invocation_id)
     except ComposeError as error:
@@ -101,7 +108,10 @@ def claim_and_compose(*, invocation_id: int) -> int | None:
                 invocation_id=claim.invocation_id, fence=claim.fence, reason="compose_failed", detail=str(error)
             )
         return None
-    return claim.invocation_id if hand_over(claim=claim, drawn=drawn) else None
+    if not hand_over(claim=claim, drawn=drawn):
+        return None
+    logger.info("composed", extra={"invocation": claim.invocation_id, "token_count": drawn.token_count})
+    return claim.invocation_id
 
 
 def draw(*, invocation_id: int) -> Drawn:

@@ -4,7 +4,7 @@ import http.client
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from docker.ports import HOST, answers
@@ -19,6 +19,7 @@ _BRIDGE_ROUND, _NEXUS_ROUND, _CHAT_ROUND = 0, 1, 2
 # glibc gives each thread its own heap, which a dozen mostly idle threads never give back.
 _SMALL = {"MALLOC_ARENA_MAX": "2"}
 
+WATCHED = ("chat", "composer", "runtime", "runtime_host", "sweep")
 ALL = ("devchat", "gateway", "chat", "composer", "runtime", "runtime_host", "sweep", "mem0-api", "bridge")
 
 
@@ -31,6 +32,8 @@ class Ports:
     mem0: int
     postgres: int
     valkey: int
+    watch: Mapping[str, int] = field(default_factory=dict)
+    """Where programs without a web server tell how they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,9 @@ class Programs:
             restart=self.restart,
         )
 
+    def _watched(self, name: str) -> dict[str, str]:
+        return {"NEXUS_WATCH_PORT": str(self.ports.watch[name])} if name in self.ports.watch else {}
+
     def _nexus(
         self,
         name: str,
@@ -125,7 +131,7 @@ class Programs:
         return Process(
             name=name,
             argv=(sys.executable, *arguments),
-            env={**_SMALL, **passed_on(), **self.nexus_env},
+            env={**_SMALL, **passed_on(), **self.nexus_env, **self._watched(name)},
             cwd=CHECKOUT,
             ready=is_ready,
             stop_round=stop_round,

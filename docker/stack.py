@@ -14,7 +14,7 @@ from docker import prepare
 from docker.ports import HOST, PortTakenError, free_ports, is_free
 from docker.postgres import Postgres
 from docker.process import Process
-from docker.programs import ALL, CHECKOUT, Ports, Programs, passed_on
+from docker.programs import ALL, CHECKOUT, WATCHED, Ports, Programs, passed_on
 from docker.state import StateDirectory
 from docker.supervisor import ProcessFailedError, Supervisor
 from docker.valkey import Valkey
@@ -27,8 +27,15 @@ _COMMAND_TIMEOUT_S = 120.0
 
 def pick_ports(*, chat: int | None = None, gateway: int | None = None) -> Ports:
     """Free ports, except where a number is asked for."""
-    free = free_ports(5)
-    return Ports(chat=chat or free[0], gateway=gateway or free[1], mem0=free[2], postgres=free[3], valkey=free[4])
+    free = free_ports(5 + len(WATCHED))
+    return Ports(
+        chat=chat or free[0],
+        gateway=gateway or free[1],
+        mem0=free[2],
+        postgres=free[3],
+        valkey=free[4],
+        watch=dict(zip(WATCHED, free[5:], strict=True)),
+    )
 
 
 class Stack:

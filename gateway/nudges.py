@@ -18,6 +18,8 @@ from django.conf import settings
 from django.db import transaction
 from kombu import Connection, Producer
 
+from gateway.watch import figures
+
 logger = logging.getLogger(__name__)
 
 HUB_GROUP = "hub"
@@ -138,6 +140,7 @@ class Courier:
             # Outermost loop of the thread: a nudge may fail in any way its transport likes, and must not end the thread.
             except Exception as error:  # noqa: BLE001
                 logger.info("nudge lost", extra={"error": repr(error)})
+                figures.NUDGES_LOST.inc()
                 self._give_up()
             finally:
                 self._waiting -= 1

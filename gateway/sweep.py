@@ -20,6 +20,7 @@ from composer.memory.remember import remember
 from gateway import audit, retention, webhook_silence
 from gateway.invocations import next_claimable, offer, places, timers
 from gateway.models import LIVE, Agent, Invocation, Message, State
+from gateway.watch import BEATS, figures
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,13 @@ class Sweep:
     silence: str = ""
 
     def run(self) -> None:
+        BEATS.expect("round", within_s=2 * self.every_s + 2 * CHILD_LIMIT_S, what="done a round of the sweep")
         while not self.stop.is_set():
             try:
                 if leads():
                     self.round()
+                    figures.SWEEP_ROUNDS.inc()
+                BEATS.beat("round")
             # Outermost loop: whatever went wrong in this round, the next one starts afresh with a new connection.
             except Exception:
                 logger.exception("sweep round failed")
@@ -56,8 +60,8 @@ class Sweep:
     def round(self) -> None:
         """All timers, then the rows that waited, then now and then the housekeeping."""
         moved = {name: count for name, count in timers.run_due().items() if count}
-        if moved:
-            logger.info("timers moved rows", extra=moved)
+        for name, count in moved.items():
+            figures.SWEEP_MOVED.labels(name).inc(count)
         places.tell_all()
         if waiting_work():
             run_in_child(act=do_waiting_work, limit_s=CHILD_LIMIT_S)

@@ -21,6 +21,9 @@ from django.urls import path, re_path  # noqa: E402
 from admin_ui.live import console  # noqa: E402
 from gateway.mcp.endpoint import application as mcp  # noqa: E402
 from gateway.routing import hot_paths, websocket_urlpatterns  # noqa: E402
+from gateway.watch import program  # noqa: E402
+
+program.name("gateway")
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]

@@ -1,18 +1,24 @@
-"""One log line per event: time, level, logger, fixed text, then `key=value` of what the caller put into `extra`."""
+"""One log line per event: time, level, logger, fixed text, then what the caller put into `extra`; as text or as JSON."""
 
 import logging
-from datetime import UTC, datetime
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+from nexus_bridge.logs import JsonFormatter, at, extra
+
+__all__ = ["JsonFormatter", "LineFormatter"]
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as a single line; a traceback follows on lines of its own."""
+    """A single line for people; a traceback follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
-        extra = "".join(f" {key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
-        line = f"{at} {record.levelname.lower()} {record.name}: {record.getMessage()}{extra}"
+        more = "".join(f" {key}={_one_line(value)}" for key, value in extra(record).items())
+        line = f"{at(record)} {record.levelname.lower()} {record.name}: {_one_line(record.getMessage())}{more}"
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
         return line
+
+
+def _one_line(value: object) -> str:
+    """What somebody else wrote must not look like a line of ours."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)

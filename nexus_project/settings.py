@@ -85,6 +85,11 @@ NEXUS_FILE_TYPES = _env.words(
     ),
 )
 NEXUS_KEEP_PROMPTS_DAYS = _env.number("NEXUS_KEEP_PROMPTS_DAYS", default=90, at_least=1, at_most=3650)
+NEXUS_LOG_FORMAT = _env.choice("NEXUS_LOG_FORMAT", options=("text", "json"), default="text")
+NEXUS_WATCH_PORT = _env.whole("NEXUS_WATCH_PORT", default=0, at_least=0, at_most=65_535)
+NEXUS_WATCH_HOST = _env.text("NEXUS_WATCH_HOST", default="127.0.0.1")
+NEXUS_TRACES_URL = _env.url("NEXUS_TRACES_URL", schemes=("http", "https"), default="")
+NEXUS_TRACES_RATIO = _env.number("NEXUS_TRACES_RATIO", default=1.0, at_least=0, at_most=1)
 NEXUS_LOG_LEVEL = _env.choice("NEXUS_LOG_LEVEL", options=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
 
 _env.finish()
@@ -300,8 +305,14 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "nexus_project.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {"()": "nexus_project.logs.LineFormatter"},
+        "json": {"()": "nexus_project.logs.JsonFormatter"},
+    },
+    "filters": {"about": {"()": "gateway.watch.about.AboutFilter"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": NEXUS_LOG_FORMAT, "filters": ["about"]},
+    },
     "root": {"handlers": ["stderr"], "level": NEXUS_LOG_LEVEL},
     "loggers": {
         "daphne": {"level": "WARNING"},

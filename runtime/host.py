@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
+from gateway.watch import BEATS
 from runtime.host_user import HostUser
 
 logger = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class Lease:
             logger.warning("lease not renewed", extra={"error": repr(error)})
             return self.is_held
         self._held_until = asked_at + LEASE_S - RENEW_S if is_ours else 0.0
+        BEATS.beat("lease")
         return is_ours
 
     def let_go(self) -> None:
@@ -114,6 +117,7 @@ class Host:
         self._bundle: Bundle | None = None
 
     def run(self) -> None:
+        BEATS.expect("lease", within_s=3 * LEASE_S, what="asked for its lease")
         try:
             while not self._stop.is_set():
                 if not self._lease.renew():
@@ -144,7 +148,7 @@ class Host:
 
     def _supervise(self, bundle: Bundle) -> int:
         child = subprocess.Popen(
-            [sys.executable, "-m", "nexus_bridge", "run", "--config", str(bundle.config)],
+            [sys.executable, "-m", "nexus_bridge", "run", "--config", str(bundle.config), *_logging()],
             env=bridge_env(os.environ, home=bundle.home),
             cwd=bundle.config.parent,
             stdin=subprocess.DEVNULL,
@@ -169,6 +173,11 @@ class Host:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._stop.wait(min(RENEW_S, max(0.0, until - time.monotonic()))):
             self._lease.renew()
+
+
+def _logging() -> list[str]:
+    """The bridge's lines stand among ours."""
+    return ["--json-logs"] if settings.NEXUS_LOG_FORMAT == "json" else []
 
 
 def _as(user: HostUser | None) -> dict[str, Any]:

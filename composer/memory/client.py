@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 from django.conf import settings
 
+from gateway.watch import about
+
 MAX_REPLY_BYTES = 1024 * 1024
 
 _local = threading.local()
@@ -72,6 +74,8 @@ def _exchange(method: str, path: str, content: bytes, deadline: float) -> tuple[
 def _once(method: str, path: str, content: bytes, deadline: float) -> tuple[int, bytes]:
     connection = _connection(deadline)
     headers = {"Authorization": f"Bearer {settings.NEXUS_MEM0_KEY}", "Content-Type": "application/json"}
+    if (invocation_id := about.current()) is not None:
+        headers[about.HEADER] = str(invocation_id)
     connection.request(method, path, body=content, headers=headers)
     response = connection.getresponse()
     answer = b""

@@ -4,6 +4,7 @@ Memory is one channel of several: it names messages and scores them. What a prom
 question's room, so a wrong, stale or poisoned answer can at worst name a message that the room may read anyway.
 """
 
+import contextvars
 import math
 import threading
 import time
@@ -105,7 +106,8 @@ def start(*, query: str, scope: str) -> Pending:
         return Pending(future=None, deadline=deadline)
     # A late answer harms nobody, so the call may take longer than a prompt waits.
     answer_by = max(deadline, time.monotonic() + GIVE_UP_S)
-    future = _executor().submit(_search, query=query[:MAX_QUERY_CHARS], scope=scope, deadline=answer_by)
+    here = contextvars.copy_context()
+    future = _executor().submit(here.run, _search, query=query[:MAX_QUERY_CHARS], scope=scope, deadline=answer_by)
     future.add_done_callback(_ended)
     return Pending(future=future, deadline=deadline)
 

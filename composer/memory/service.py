@@ -5,6 +5,7 @@ Whatever is refused is answered `{"error": {"code", "message", "hint"}}`.
 """
 
 import asyncio
+import contextvars
 import hmac
 import logging
 import os
@@ -17,12 +18,17 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
+from django.utils.log import configure_logging
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus_project.settings")
 
 from composer.memory import service_words as words  # after the settings' name
 from composer.memory.service_words import MAX_BODY_BYTES, RefusedError
 from composer.memory.store import Store, StoreUnavailableError
+from gateway.watch import program
+from gateway.watch.about import HEADER, about_invocation
+from gateway.watch.door import REFUSAL, may_read
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +63,12 @@ class MemoryApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
+        if scope["path"] == "/metrics":
+            await _tell_metrics(scope, send)
+            return
         try:
-            status, body = await self._answer(scope, receive)
+            with about_invocation(_invocation(scope)):
+                status, body = await self._answer(scope, receive)
         except RefusedError as refused:
             status, body = refused.status, refused.body
         except StoreUnavailableError as error:
@@ -101,6 +111,7 @@ class MemoryApi:
         found = await self._in_thread(
             lambda store: store.search(query=wanted.query, scopes=wanted.scopes, limit=wanted.limit)
         )
+        logger.info("memory searched", extra={"found": len(found)})
         return {"results": found}
 
     async def _learn(self, body: bytes) -> Any:
@@ -157,7 +168,8 @@ class MemoryApi:
         if self._waiting >= MAX_WAITING:
             raise RefusedError(status=503, code="busy", message="Too many calls.", hint="Try again in a second.")
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: act(self._ready_store()))
+        here = contextvars.copy_context()
+        future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: here.run(act, self._ready_store()))
         future.add_done_callback(self._one_less)
         try:
             return await asyncio.wait_for(asyncio.shield(future), CALL_TIMEOUT_S)
@@ -198,11 +210,31 @@ def _error(code: str, message: str, hint: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, "hint": hint}}
 
 
+def _invocation(scope: Scope) -> int | None:
+    """For which of them it is asked, if the caller says so: for the log alone."""
+    given = next((value for name, value in scope["headers"] if name == HEADER.lower().encode()), b"")
+    return int(given) if given.isdigit() and len(given) < 20 else None
+
+
+async def _tell_metrics(scope: Scope, send: Send) -> None:
+    headers = {name.decode("latin-1").title(): value.decode("latin-1") for name, value in scope["headers"]}
+    is_let_in = may_read(peer=(scope.get("client") or ("",))[0], headers=headers)
+    content = generate_latest(REGISTRY) if is_let_in else REFUSAL.encode()
+    kind = CONTENT_TYPE_LATEST if is_let_in else "text/plain; charset=utf-8"
+    await _send_bytes(send, 200 if is_let_in else 401, content, content_type=kind)
+
+
 async def _send_json(send: Send, status: int, body: Any) -> None:
-    content = msgspec.json.encode(body)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    await _send_bytes(send, status, msgspec.json.encode(body), content_type="application/json")
+
+
+async def _send_bytes(send: Send, status: int, content: bytes, *, content_type: str) -> None:
+    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
 
+# Without django.setup(), which would load every model into a process that needs none.
+configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
+program.name("mem0-api")
 application = MemoryApi()

@@ -15,6 +15,7 @@ from gateway.chat.outbox import LeaseLostError
 from gateway.chat.plan import Act, LiveReply, Rest, Settle, next_act
 from gateway.models import NoticeKind
 from gateway.rocketchat.rest import RateLimitedError, RefusedError, RestError, UnauthorizedError, UnreachableError
+from gateway.watch.about import about_invocation
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class RoomLane:
                 until = act.until if isinstance(act, Rest) else None
                 await self._desk.clock.wait(self.wake, until=until)
             else:
-                await self._guarded(item, act)
+                with about_invocation(item.invocation_id):
+                    await self._guarded(item, act)
 
     def _next(self) -> tuple[LiveReply | DueNotice | None, Act]:
         """The first thing that can be done now, notices before replies; else until when to rest."""
@@ -142,6 +144,7 @@ class RoomLane:
         if isinstance(act, Settle):
             await replies.settle(desk=self._desk, row=item)
             self._done(item)
+            logger.info("reply settled", extra={"state": item.state, "parts": len(item.parts), "room": self.rid})
             return
         if await replies.perform(desk=self._desk, row=item, act=act):
             item.last_at = self._last_at = self._desk.clock.now()

@@ -4,6 +4,7 @@ that a poster whose lease has gone changes nothing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -16,6 +17,7 @@ from gateway.ingest import store_reply
 from gateway.invocations import chat_message_id
 from gateway.models import FINAL, BotAccount, Invocation, Notice, NoticeKind, State
 from gateway.rocketchat.events import moment
+from gateway.watch import traces
 
 _LEASE: Final = """
 SELECT 1 FROM bot_accounts WHERE id = %s AND lease_owner = %s AND lease_until > now() FOR NO KEY UPDATE
@@ -98,6 +100,8 @@ def settle(
         if stored and state == State.DONE:
             handover.open_handovers(row=row, message=stored[-1], mentions=mentions)
         _run("UPDATE invocations SET reply_settled_at = now() WHERE id = %s", [invocation_id])
+        over = partial(traces.finish, invocation_id=invocation_id, began_at=row.opened_at.timestamp(), state=state)
+        transaction.on_commit(over, robust=True)
         return True
 
 

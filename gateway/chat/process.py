@@ -28,12 +28,16 @@ from gateway.rocketchat.limits import Limits
 from gateway.rocketchat.realtime import Event
 from gateway.rocketchat.rest import RestClient, RestError, UnauthorizedError, open_http
 from gateway.secrets import UnreadableSecretError, unseal
+from gateway.watch import BEATS, figures
 
 logger = logging.getLogger(__name__)
 
 STOP_GRACE_S: Final = 5.0
 CLOCK_TIMEOUT_S: Final = 2.0
 NUDGE_TIMEOUT_S: Final = 60.0
+SILENT_S: Final = 30.0
+DEAF_S: Final = 90.0
+"""Without its lease or any connection for so long, the process says at /healthz that it does not work."""
 
 
 class ChatProcess:
@@ -76,6 +80,8 @@ class ChatProcess:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
+        BEATS.expect("leases", within_s=SILENT_S, what="renewed its accounts' leases")
+        BEATS.expect("connections", within_s=DEAF_S, what="had a connection to the chat")
         await self._ask_the_time()
         for work, name in (
             (self.feed.run(), "feed"),
@@ -145,12 +151,21 @@ class ChatProcess:
             try:
                 held = await self._chores_thread.run(partial(leases.hold, owner=self.owner))
                 self._adopt(held, until=began + LEASE_S)
+                self._beat()
             except DatabaseDownError:
                 pass
             # Outermost: whatever failed in this round, the next one must still renew the leases.
             except Exception:
                 logger.exception("leases not renewed")
             await _wait(self._lease_wake, RENEW_S)
+
+    def _beat(self) -> None:
+        online = sum(account.is_online for account in self.accounts.values())
+        figures.CHAT_ACCOUNTS.labels("online").set(online)
+        figures.CHAT_ACCOUNTS.labels("offline").set(len(self.accounts) - online)
+        BEATS.beat("leases")
+        if online or not self.accounts:
+            BEATS.beat("connections")
 
     def _adopt(self, held: list[Held], *, until: float) -> None:
         """Start what is new, stop what is no longer ours, start again what has a new token."""

@@ -10,6 +10,7 @@ from gateway.chat.outbox import SettledPart
 from gateway.chat.plan import CHECKS, Act, Check, Edit, LiveReply, Part, PostFiles, React, Remove, Send, digest
 from gateway.rocketchat.events import ChatMessage
 from gateway.rocketchat.rest import Posted, RefusedError
+from gateway.watch import traces
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,9 @@ async def perform(*, desk: Desk, row: LiveReply, act: Act) -> bool:
     """One call to the chat. True when something was written there."""
     match act:
         case Send(part=part, text=text):
-            posted = await desk.chat.send_message(rid=row.rid, rc_id=part.chat_id, text=text, thread=row.thread)
+            with traces.span("chat.post", invocation_id=row.invocation_id, part=part.number):
+                posted = await desk.chat.send_message(rid=row.rid, rc_id=part.chat_id, text=text, thread=row.thread)
+            logger.info("reply posted", extra={"part": part.number, "room": row.rid})
             part.is_posted = True
             _wrote(part, text=text, posted=posted)
             row.has_said = row.has_said or act.is_said

@@ -41,6 +41,7 @@ class Connection:
         "_outbox",
         "_send",
         "_unsent_bytes",
+        "accepted",
         "bridge_id",
         "closing_at",
         "decisions",
@@ -74,6 +75,8 @@ class Connection:
         """Approvals whose decision was sent on this connection."""
         self.steers: set[int] = set()
         """Additions that were sent on this connection; the bridge counts each once all the same."""
+        self.accepted: dict[int, float] = {}
+        """When each run that goes on was accepted on this connection, by `time.time()`."""
         self.rewound: dict[int, int] = {}
         """For each run with a gap the seq that was asked for: frames already under way ask for it only once."""
         self._send = send

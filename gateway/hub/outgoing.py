@@ -68,6 +68,7 @@ class Errand:
     kind: str
     key: tuple[int, int]
     frame: protocol.Frame
+    invocation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ def _offers(rows: list[_Due]) -> list[Errand]:
             kind="offer",
             key=(row.id, row.fence),
             frame=_prompt(row, tools_token=tools_tokens[row.id]),
+            invocation=row.id,
         )
         for row in rows
     ]
@@ -211,7 +213,7 @@ def _keep(tokens: dict[str, _Due]) -> None:
 
 def _cancel(row: _Due) -> Errand:
     frame = protocol.Cancel(invocation=row.id, fence=row.fence, reason=row.cancel_reason)
-    return Errand(session=row.session, kind="cancel", key=(row.id, row.fence), frame=frame)
+    return Errand(session=row.session, kind="cancel", key=(row.id, row.fence), frame=frame, invocation=row.id)
 
 
 def _decisions(sessions: list[str]) -> list[Errand]:
@@ -226,7 +228,7 @@ def _decisions(sessions: list[str]) -> list[Errand]:
             by=by,
             note=note or ("nobody answered in time" if decision == "expired" else ""),
         )
-        found.append(Errand(session=session, kind="decision", key=(pk, 0), frame=frame))
+        found.append(Errand(session=session, kind="decision", key=(pk, 0), frame=frame, invocation=invocation_id))
     return found
 
 
@@ -245,6 +247,7 @@ def _steers(sessions: list[str]) -> list[Errand]:
             kind="steer",
             key=(pk, 0),
             frame=protocol.Steer(invocation=invocation_id, fence=fence, id=pk, text=text[:8_000], by=by[:200]),
+            invocation=invocation_id,
         )
         for session, pk, invocation_id, fence, text, by in sql.rows(_STEERS, [sessions, ROUND_LIMIT])
     ]

@@ -24,6 +24,7 @@ from gateway.hub.threads import DatabaseThreads
 from gateway.hub.writer import Writer
 from gateway.invocations import approvals, sessions, transitions
 from gateway.invocations.sessions import Greeting, Held, Lost, Reception
+from gateway.watch import BEATS, traces
 from nexus_bridge.protocol import PEER_DEAD_S, Hello
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,9 @@ CLOSING_S: Final = 10.0
 
 SEND_AGAIN_S: Final = 14.0
 """An offer that a live bridge left unanswered is sent again; it may have had no room to keep it."""
+
+SILENT_S: Final = 30.0
+"""Rounds that fail for this long make the gateway say so at /healthz."""
 
 LISTEN_AGAIN_S: Final = 1.0
 
@@ -55,6 +59,7 @@ class Hub:
         self._background: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        BEATS.expect("hub round", within_s=SILENT_S, what="renewed its bridges' leases")
         loops: dict[str, Callable[[], Awaitable[None]]] = {
             "hub writer": self.writer.run,
             "hub errands": self._run_errands,
@@ -65,6 +70,7 @@ class Hub:
 
     async def close(self) -> None:
         """Stop everything; for tests, where a loop ends before its process."""
+        BEATS.forget("hub round")
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -139,6 +145,7 @@ class Hub:
         if not by_session:
             return
         known = [_known(one) for one in by_session.values()]
+        began_at = time.time()
         for errand in await self._threads.run_twice(lambda: outgoing.due(known=known)):
             connection = by_session[errand.session]
             if errand.kind == "offer":
@@ -155,6 +162,10 @@ class Hub:
                 connection.steers.add(errand.key[0])
             connection.post(errand.frame)
             metrics.FRAMES.labels(errand.kind).inc()
+            extra = {"invocation": errand.invocation, "kind": errand.kind, "bridge": connection.bridge_id}
+            logger.info("bridge told", extra=extra)
+            if errand.kind == "offer":
+                traces.record("hub.offer", invocation_id=errand.invocation, began_at=began_at)
 
     # Rounds
 
@@ -166,6 +177,7 @@ class Hub:
                 next_round = time.monotonic() + ROUND_S
                 try:
                     await self._round()
+                    BEATS.beat("hub round")
                 except (DatabaseError, InterfaceError) as error:
                     logger.warning("round without database", extra={"error": repr(error)})
             await asyncio.sleep(TICK_S)

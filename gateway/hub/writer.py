@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from gateway import nudges
 from gateway.hub import metrics
 from gateway.hub.connection import Connection
 from gateway.hub.threads import DatabaseThreads
-from nexus_bridge.protocol import Ack, Drop, Error, Frame, Rewind
+from gateway.watch import traces
+from nexus_bridge.protocol import Accepted, Ack, Drop, End, Error, Frame, Refused, Rewind
 from runtime import chunks
 
 logger = logging.getLogger(__name__)
@@ -134,6 +136,8 @@ class Writer:
             connection = item.connection
             connection.uncommitted -= item.size
             self._bytes -= item.size
+            if isinstance(item.arrival.frame, Accepted | End | Refused):
+                _tell(connection, item.arrival.frame)
             if isinstance(answer, Ack):
                 acks[connection, answer.invocation] = answer
             elif answer is not None:
@@ -158,6 +162,22 @@ class Writer:
                 connection.bad_frame(answer)
             case _:
                 connection.post(answer)
+
+
+def _tell(connection: Connection, frame: Accepted | End | Refused) -> None:
+    """The turning points of a run: a line each, and its span once it has ended."""
+    extra = {"invocation": frame.invocation, "bridge": connection.bridge_id}
+    match frame:
+        case Accepted():
+            connection.accepted[frame.invocation] = time.time()
+            logger.info("run accepted", extra=extra)
+        case Refused():
+            logger.info("run refused", extra={**extra, "reason": frame.reason})
+        case End():
+            logger.info("run ended", extra={**extra, "outcome": frame.outcome})
+            # Accepted on an earlier connection: what is known is that it has ended.
+            began_at = connection.accepted.pop(frame.invocation, time.time())
+            traces.record("hub.run", invocation_id=frame.invocation, began_at=began_at, outcome=frame.outcome)
 
 
 def _is_about_content(error: Exception) -> bool:

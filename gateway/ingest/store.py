@@ -24,6 +24,7 @@ from gateway.ingest.rows import Bots, Person, Stored
 from gateway.invocations import OPEN, replies, request_cancel
 from gateway.models import Invocation, RoomKind, SetAside
 from gateway.rocketchat.events import ChatMessage, Document, moment
+from gateway.watch import figures
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Ingest:
         people = self._people(found, bots=bots)
         stored = self._upsert(found, known=known, people=people, bots=bots)
         outcome.stored = len(stored)
+        figures.MESSAGES.inc(len(stored))
         outcome.new = sum(one.is_new for one in stored.values())
         outcome.moved = {
             one.newest.rid

@@ -1,7 +1,10 @@
 """Opening rows and claiming them for composing."""
 
+import logging
+import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final, LiteralString, NamedTuple
 
 from django.conf import settings
@@ -12,6 +15,9 @@ from gateway import pipeline, sql
 from gateway.invocations import places, rights, transitions
 from gateway.invocations.queue import CAN_GO, IS_LIVE
 from gateway.models import Agent, Invocation, Message, NoticeKind, Room, User
+from gateway.watch import figures, traces
+
+logger = logging.getLogger(__name__)
 
 MAX_REFUSALS = 20
 """Rows that one claim may find without right before it leaves the rest to the next claim."""
@@ -54,12 +60,12 @@ def open_invocation(
 
     Rights are checked first: who may not ask gets a row that failed with the reason, so that the room hears it.
     """
+    began_at = time.time()
     thread = message.thread if thread is None else thread
-    attempt = 1 if retry_of is None else retry_of.attempt + 1
     row = Invocation(
         message=message,
         agent=agent,
-        attempt=attempt,
+        attempt=1 if retry_of is None else retry_of.attempt + 1,
         retry_of=retry_of,
         room=room,
         thread=thread,
@@ -77,7 +83,14 @@ def open_invocation(
         transitions.fail_unsent(invocation_id=row.pk, reason="not_allowed", detail=refusal)
     else:
         pipeline.start(invocation_ids=[row.pk])
+    transaction.on_commit(partial(_opened, row.pk, agent.slug, began_at), robust=True)  # behind the chain's start
     return row
+
+
+def _opened(invocation_id: int, slug: str, began_at: float) -> None:
+    figures.QUESTIONS.inc()
+    logger.info("invocation opened", extra={"invocation": invocation_id, "agent": slug})
+    traces.record("ingest", invocation_id=invocation_id, began_at=began_at)
 
 
 def open_again(*, row: Invocation) -> Invocation | None:

@@ -1,5 +1,6 @@
 """What time alone does to invocations: leases, limits, expiry. One call does all that is due, in one transaction."""
 
+import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
@@ -22,6 +23,8 @@ from gateway.invocations.table import (
 )
 from gateway.models import Invocation
 
+logger = logging.getLogger(__name__)
+
 ROUND_LIMIT = 500
 """Rows one kind of timer moves in one transaction; the rest is due in the next round, seconds later."""
 
@@ -29,7 +32,14 @@ ROUND_LIMIT = 500
 def run_due() -> dict[str, int]:
     """Move every row whose time has come, by database time; returns how many rows each timer moved."""
     with transaction.atomic(durable=True):
-        return {name: sum(map(act, _due(rows()))) for name, rows, act in _TIMERS}
+        return {name: sum(_move(name, act, row) for row in _due(rows())) for name, rows, act in _TIMERS}
+
+
+def _move(timer: str, act: Callable[[Invocation], bool], row: Invocation) -> bool:
+    is_moved = act(row)
+    if is_moved:
+        logger.info("timer moved a row", extra={"invocation": row.pk, "timer": timer, "was": row.state})
+    return is_moved
 
 
 def _due(rows: QuerySet[Invocation]) -> Iterable[Invocation]:

@@ -138,6 +138,7 @@ class Invocation(models.Model):
                 fields=["agent", "id"], name="invocation_unsettled", condition=Q(reply_settled_at__isnull=True)
             ),
             models.Index(fields=["room", "-opened_at"], name="invocation_room_recent"),
+            models.Index(fields=["ended_at"], name="invocation_ended", condition=Q(ended_at__isnull=False)),
             models.Index(
                 fields=["files_until"], name="invocation_wants_files", condition=Q(files_until__isnull=False)
             ),

@@ -12,6 +12,7 @@ from gateway.rocketchat.calls import Call, RateLimitedError, RefusedError, Unrea
 from gateway.rocketchat.clock import ChatClock
 from gateway.rocketchat.events import Document
 from gateway.rocketchat.limits import Limits
+from gateway.watch import figures
 
 TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -76,6 +77,7 @@ class Transport:
         if self._counts:
             await self._turn(call.route)
         response = await self._request(call)
+        figures.CHAT_CALLS.labels(_outcome(response.status_code)).inc()
         self._chat_clock.heard(response.headers.get("date"))
         if self._limits.heard(call.route, response.headers):
             self._is_limited = True
@@ -85,6 +87,8 @@ class Transport:
 
     async def _turn(self, route: str) -> None:
         while (wait_s := self._limits.take(route)) > 0:
+            figures.CHAT_WAITS.inc()
+            figures.CHAT_WAITED.inc(wait_s)
             if wait_s > SHORT_WAIT_S:
                 raise RateLimitedError(wait_s=wait_s)
             await asyncio.sleep(wait_s)
@@ -105,6 +109,7 @@ class Transport:
                     headers={**self._headers, **call.headers},
                 )
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
+            figures.CHAT_CALLS.labels("no answer").inc()
             raise _unreachable(error) from error
 
     async def download(self, *, file_id: str, name: str, most: int) -> bytes:
@@ -124,6 +129,13 @@ class Transport:
         except (httpx.HTTPError, TimeoutError, OSError) as error:
             raise _unreachable(error) from error
         return bytes(kept)
+
+
+def _outcome(status: int) -> str:
+    """As `nexus_chat_calls_total` tells it."""
+    if status == 429:
+        return "limited"
+    return {2: "ok", 4: "refused"}.get(status // 100, "failed")
 
 
 def _unreachable(error: Exception) -> UnreachableError:

@@ -167,3 +167,17 @@ def test_every_path_of_the_rest_api_is_described() -> None:
     missing = [path for path in paths if f"`{path.removeprefix('/api/v1')}`" not in page("docs/api.md")]
 
     assert missing == []
+
+
+def test_every_file_of_the_repository_that_the_pages_name_exists() -> None:
+    top = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"site", "dist"}
+    missing = []
+    for where, text in typed():
+        if (
+            re.fullmatch(r"[a-z_]+/[a-z0-9_./-]*", text)
+            and text.partition("/")[0] in top
+            and not (ROOT / text).exists()
+        ):
+            missing.append(f"{where}: {text}")
+
+    assert missing == []

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.fakes.collector import Collector
 from tests.world.world import Bridged, Room, World
 
 HOST_AGENT = "shell-echo"
@@ -14,9 +15,17 @@ MakeRoom = Callable[..., Room]
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Running; when the last test is through, nothing of it may be left."""
-    made = World(directory=tmp_path_factory.mktemp("nexus"), settings={"NEXUS_BRIDGE_LEASE_S": "10"})
+def collector() -> Iterator[Collector]:
+    """Takes the spans of every process."""
+    with Collector() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[World]:
+    """Running, its logs as JSON; when the last test is through, nothing of it may be left."""
+    settings = {"NEXUS_BRIDGE_LEASE_S": "10", "NEXUS_LOG_FORMAT": "json", "NEXUS_TRACES_URL": collector.url}
+    made = World(directory=tmp_path_factory.mktemp("nexus"), settings=settings)
     made.start()
     try:
         made.wait_online(HOST_AGENT)

@@ -94,9 +94,9 @@ def _run(directory: Path, *, size: Size, seed: int) -> None:
         )
 
         said, strikes = _live_through(world, rooms=rooms, plan=plan, size=size, seed=seed)
-        truth = _rest(world, rooms=rooms, plan=plan, said=said, timeout_s=size.settle_s)
+        truth = rest(world, rooms=rooms, plan=plan, said=said, timeout_s=size.settle_s)
 
-        found = oracle.problems(truth=truth, plan=plan, said=said) + _deaf_agents(world, rooms["ops"])
+        found = oracle.problems(truth=truth, plan=plan, said=said) + deaf_agents(world, rooms["ops"])
     finally:
         left = world.stop()
     found += [f"left running: {process}" for process in left]
@@ -140,7 +140,7 @@ def _live_through(world: World, *, rooms: dict[str, Room], plan: Plan, size: Siz
         return saying.result(), striking.result()
 
 
-def _rest(world: World, *, rooms: dict[str, Room], plan: Plan, said: Said, timeout_s: float) -> oracle.Truth:
+def rest(world: World, *, rooms: dict[str, Room], plan: Plan, said: Said, timeout_s: float) -> oracle.Truth:
     """Until nothing is on its way any more; what never arrives is found by the oracle."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -150,7 +150,7 @@ def _rest(world: World, *, rooms: dict[str, Room], plan: Plan, said: Said, timeo
         time.sleep(1.0)
 
 
-def _deaf_agents(world: World, room: Room) -> list[str]:
+def deaf_agents(world: World, room: Room) -> list[str]:
     """Afterwards everybody is asked once more: a worker may be connected again and yet hear nothing."""
     slugs = [*sorted(world.agents), HOST_AGENT]
     questions = [ask(world, person="bob", rid=room.rid, slug=slug, text="are you still there?") for slug in slugs]

@@ -9,6 +9,7 @@ import pytest
 from composer.memory.learning import Progress
 from composer.memory.service import MAX_WAITING, MemoryApi
 from composer.memory.store import Found, Kept, NewMemory, Stored, StoreUnavailableError
+from gateway.watch import about
 
 KEY = "k" * 40
 ID = "0b6f1d0e-5f0e-4f6e-9f4e-0d2f6a1b2c3d"
@@ -20,6 +21,7 @@ class FakeStore:
         self.searched: list[tuple[str, list[str], int]] = []
         self.error: Exception | None = None
         self.gate: threading.Event | None = None
+        self.asked_for: list[int | None] = []
 
     def add(self, memories):
         self._stumble()
@@ -29,6 +31,7 @@ class FakeStore:
     def search(self, *, query, scopes, limit):
         self._stumble()
         self.searched.append((query, list(scopes), limit))
+        self.asked_for.append(about.current())
         return [Found(1, "text", 0.5)]
 
     def remove(self, *, msg):
@@ -109,6 +112,25 @@ async def test_health_is_told_without_a_key(client, store):
     ill = await client.get("/healthz")
 
     assert (well.status_code, ill.status_code) == (200, 503)
+
+
+async def test_work_for_an_invocation_knows_its_number_in_every_thread(client, store):
+    body = {"query": "port?", "scope": "room:backend", "limit": 5}
+
+    for number in ("42", "nonsense", "9" * 30):
+        await client.post("/search", json=body, headers={about.HEADER: number})
+
+    assert store.asked_for == [42, None, None]
+
+
+async def test_its_figures_are_for_loopback_or_the_token(client, settings):
+    settings.NEXUS_METRICS_TOKEN = "m" * 40
+
+    refused = await client.get("/metrics", headers={"Authorization": ""})
+    told = await client.get("/metrics", headers={"Authorization": f"Bearer {'m' * 40}"})
+
+    assert (refused.status_code, told.status_code) == (401, 200)
+    assert "process_cpu_seconds_total" in told.text
 
 
 async def test_a_search_names_its_scopes(client, store):

@@ -76,7 +76,7 @@ def test_a_question_that_nobody_composes_is_told(client, world):
 
 
 def test_metrics_are_for_loopback_or_the_token(client, settings):
-    assert b"nexus_bridges_online" in client.get("/metrics").content
+    assert b"nexus_replies_unsettled" in client.get("/metrics").content
     assert client.get("/metrics", headers={"X-Forwarded-For": "8.8.8.8"}).status_code == 401
     assert client.get("/metrics", REMOTE_ADDR="10.0.0.9").status_code == 401
 

@@ -53,8 +53,14 @@ class World:
     """Order of calls: `start`, then anything, at last `stop`, which returns what is left running."""
 
     def __init__(
-        self, *, directory: Path, settings: Mapping[str, str] | None = None, programs: Collection[str] = PROGRAMS
+        self,
+        *,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+        programs: Collection[str] = PROGRAMS,
+        front_url: str = "",
     ) -> None:
+        """`front_url` is where bridges reach the hub, if not at the gateway itself."""
         self.directory = directory
         self.ledger_dir = directory / "ledger"
         self.mark = Mark()
@@ -65,6 +71,7 @@ class World:
             is_durable=False,
             chat_arguments=("--no-limits",),
         )
+        self._front_url = front_url
         self.people: dict[str, Person] = {}
         self.agents: dict[str, Bridged] = {}
         self.passwords: dict[str, str] = {}
@@ -194,7 +201,7 @@ class World:
         (home / "work").mkdir(parents=True)
         command = [sys.executable, "-B", str(RECORDING_CLI), str(self.ledger_dir), slug, str(parallel)]
         text = f"""\
-hub = {json.dumps(self.stack.gateway_url.replace("http", "ws", 1))}
+hub = {json.dumps((self._front_url or self.stack.gateway_url).replace("http", "ws", 1))}
 token = {json.dumps(token)}
 journal = {json.dumps(str(home / "journal"))}
 

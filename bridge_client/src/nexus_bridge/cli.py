@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from nexus_bridge import __version__, config, service, setup
+from nexus_bridge import __version__, config, logs, service, setup
 from nexus_bridge.bridge import run_bridge
 from nexus_bridge.check import check
 from nexus_bridge.doctor import doctor
@@ -27,11 +27,7 @@ logger = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if arguments.debug else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    logs.set_up(is_debug=arguments.debug, is_json=getattr(arguments, "json_logs", False))
     try:
         return _act(arguments)
     except ConfigError as error:
@@ -70,7 +66,7 @@ def _act(arguments: argparse.Namespace) -> int:
         return asyncio.run(check(config=found, say=print))
     if arguments.command == "policy":
         return policy_test(config=found, arguments=arguments, say=print)
-    view = View(shows_prompts=arguments.show_prompts)
+    view = logs.LogView() if arguments.json_logs else View(shows_prompts=arguments.show_prompts)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(run_bridge(config=found, view=view, env=dict(os.environ)))
     return 0
@@ -136,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="connect and answer prompts until Ctrl-C")
     run.add_argument("--show-prompts", action="store_true", help="show the text of prompts in this terminal")
+    run.add_argument("--json-logs", action="store_true", help="write one JSON object a line to stderr, for programs")
     checked = commands.add_parser("check", help="check the configuration, the CLIs and the hub; changes nothing")
     doctored = commands.add_parser("doctor", help="look for what is wrong or soon will be; changes nothing")
     joined = commands.add_parser("join", help="write the configuration from a one-shot join link")

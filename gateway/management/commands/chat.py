@@ -7,12 +7,14 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from gateway.chat.process import make_process
+from gateway.watch import program
 
 
 class Command(BaseCommand):
     help = "Listens and speaks in the chat for Nexus's bot accounts. Several may run; they share the accounts out."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        program.begin("chat")
         asyncio.run(_main())
 
 

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand
 
 from gateway import bridges
 from gateway.bridges.setup import agent_section, head
+from gateway.watch import program
 from nexus_bridge.adapters import known_kinds
 from nexus_bridge.config import DEFAULT_COMMANDS
 from runtime import host_user
@@ -37,6 +38,7 @@ class Command(BaseCommand):
     help = "Holds a lease and supervises the host's own bridge, which spawns the built-in agents' CLIs."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        program.begin("runtime_host")
         stop = threading.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: stop.set())

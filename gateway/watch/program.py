@@ -1,0 +1,38 @@
+"""What does each long-running program do to be watched? It says its name, and opens the door where its health is told."""
+
+from collections.abc import Callable
+from typing import Final
+
+from gateway.watch import BEATS, about, stuck, traces
+from gateway.watch.door import open_door
+
+LOOKS: Final[dict[str, tuple[str, ...]]] = {
+    "chat": ("unheld", "unsaid"),
+    "composer": ("queued",),
+    "runtime": ("composed",),
+    "sweep": ("overdue",),
+}
+"""Which rows say that a program does not do its work. The gateway and mem0-api answer at their own ports."""
+
+_name = ""
+
+
+def name(program: str) -> None:
+    """First of all; what is forked later inherits it."""
+    global _name
+    _name = program
+    about.name_program(program)
+    traces.named(program)
+
+
+def watch(*, more: Callable[[], list[str]] = list) -> None:
+    """When the work begins. `more` finds what only this program knows."""
+    # A second composer on the same host may be called composer-2.
+    kind = _name.rstrip("0123456789").rstrip("-_")
+    open_door(look=stuck.looker(*LOOKS.get(kind, ()), beats=lambda: [*BEATS.late(), *more()]))
+
+
+def begin(program: str) -> None:
+    """Both, for a program of one process."""
+    name(program)
+    watch()
