@@ -100,7 +100,7 @@ class ChatProcess:
 
     def _stored(self, outcome: Outcome) -> None:
         self.rooms.stored(outcome)
-        if outcome.opened:
+        if outcome.may_want_files:
             self.fetcher.wake()
 
     def _clients(self) -> dict[int, RestClient]:

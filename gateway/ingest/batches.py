@@ -28,6 +28,7 @@ class Outcome:
     """`unknown`: rooms that have no row yet; their messages were left out. `moved`: rooms whose members changed.
 
     `unplaced`: (message, agent) pairs where the agent asked is not known to be in the room: see `place_membership`.
+    `may_want_files`: a question came with files, or in a thread that may have some.
     """
 
     stored: int = 0
@@ -37,6 +38,7 @@ class Outcome:
     unknown: set[str] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
     unplaced: list[tuple[int, int]] = field(default_factory=list)
+    may_want_files: bool = False
 
     def add(self, other: "Outcome") -> None:
         self.stored += other.stored
@@ -46,6 +48,7 @@ class Outcome:
         self.unknown |= other.unknown
         self.moved |= other.moved
         self.unplaced += other.unplaced
+        self.may_want_files |= other.may_want_files
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,7 @@ class Ingest:
             opening = asking.open_asked(asked, now=now)
             outcome.opened = opening.opened
             outcome.unplaced = opening.unplaced
+            outcome.may_want_files = any(one.question.said.attachments or one.question.said.thread for one in asked)
         # After the questions: a "!stop" that comes in the same batch must find what it stops.
         for command, place in sorted(orders, key=lambda order: (order[1].ts, order[1].message_id)):
             commands.obey(command, place=place, now=now)
