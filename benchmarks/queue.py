@@ -24,6 +24,9 @@ ROUNDS = 3
 WARM_UP, TURNS = 50, 300
 DONE = "bench:done"
 
+BARE_CHAIN_MS = 2.08
+"""Celery with prefork 2, acks_late and prefetch 1, on the machine and at the time of the goals."""
+
 
 def measure() -> Iterator[Figure]:
     from tests.services import start_services
@@ -39,6 +42,20 @@ def measure() -> Iterator[Figure]:
     finally:
         stop()
     yield _figure(ours=median(ours), peer=median(peer) if peer else None)
+
+
+def how_much_slower() -> float:
+    """How long this machine takes now for what took the machine of the goals 2.08 ms: a bare Celery chain of two tasks.
+
+    For figures whose own peer can't be had: machines are shared, and the same machine is twice as slow an hour later.
+    """
+    from tests.services import start_services
+
+    stop = start_services()
+    try:
+        return celery_p50_ms() / BARE_CHAIN_MS
+    finally:
+        stop()
 
 
 def _figure(*, ours: float, peer: float | None) -> Figure:
