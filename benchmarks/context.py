@@ -1,7 +1,7 @@
 """How much of what a question needs stands in the prompt? Chats with known answers, fed through our own ingest, asked in the room.
 
     python -m benchmarks.context [--set locomo|busy|busy-threads|realtalk|beam] [--data PATH] [--budgets 1000,2000,4000]
-                                 [--sample N] [--rename] [--json FILE] [--dump DIR] [--growth] [--only-growth]
+                                 [--sample N] [--rename] [--json FILE] [--dump DIR] [--growth] [--only-growth] [--huge]
 
 The judge, the token count and the sets are those of ../shared/bench/context; without that folder this says so and ends.
 `all`: every message of the evidence stands in the prompt word for word; `grounded`: with its speaker and date as well.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.context_growth import growth
+from benchmarks.context_huge import huge
 from benchmarks.context_world import Product, database
 from benchmarks.figures import Figure
 
@@ -53,6 +54,11 @@ def measure() -> Iterator[Figure]:
 
 def main() -> int:
     chosen = options(sys.argv[1:])
+    if chosen.huge:
+        with database():
+            for told in huge():
+                print(told, flush=True)
+        return 0
     judge = None if chosen.only_growth else Judge.load(chosen.shared)
     if judge is None and not chosen.only_growth:
         print(
@@ -86,6 +92,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
         "--growth", action="store_true", help="also: time and memory in rooms of 1k, 10k and 100k messages"
     )
     parser.add_argument("--only-growth", action="store_true")
+    parser.add_argument("--huge", action="store_true", help="only: prompts in a room of a million messages")
     parser.add_argument("--shared", type=Path, default=SHARED, help="the folder that holds bench/ and data/")
     return parser.parse_args(arguments)
 

@@ -29,7 +29,7 @@ _COST: dict[str, Callable[[int], float]] = {
     "digits": lambda n: (n + 2) // 3,
     "line": lambda _: 1,
     "space": lambda _: 1,
-    "cjk": lambda n: 0.85 * n,
+    "cjk": lambda n: 0.84 * n,
     "sign": lambda _: 2.5,
     "other": lambda n: max(1.0, n / 2.8),
     "marks": lambda n: max(1.0, n / 2.2),

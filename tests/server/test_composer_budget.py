@@ -45,7 +45,7 @@ def test_the_estimate_is_on_the_safe_side_of_characters(kind):
 def test_the_estimate_is_within_a_quarter_of_real_vocabularies(kind):
     estimate = budget.count(SAMPLES[kind])
 
-    assert all(0.75 <= estimate / real <= 1.255 for real in REAL[kind])
+    assert all(0.75 <= estimate / real <= 1.25 for real in REAL[kind])
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
@@ -55,7 +55,7 @@ def test_an_installed_vocabulary_counts_what_was_recorded(kind):
 
     counted = [bindings.tokenizer_for_encoding(name).count(SAMPLES[kind]) for name in ("cl100k_base", "o200k_base")]
 
-    assert all(0.75 <= budget.count(SAMPLES[kind]) / real <= 1.255 for real in counted)
+    assert all(0.75 <= budget.count(SAMPLES[kind]) / real <= 1.25 for real in counted)
 
 
 # A blank costs nothing, two together something: parts are lines, which neither begin nor end with one.

@@ -55,6 +55,25 @@ def test_a_prompt_holds_what_was_said_before_and_ends_with_the_question(backend,
     assert "room=#backend" in lines[0]
 
 
+def test_the_first_message_of_an_empty_room_is_a_prompt_of_its_own(backend, bob, agent):
+    prompt = compose(ask(backend, bob, agent, "what now?"))
+
+    assert [part["title"] for part in prompt.sections] == ["", "Question"]
+    assert prompt.left_out == []
+
+
+def test_a_question_and_a_talk_of_megabytes_stay_within_the_budget(backend, alice, bob, agent):
+    for number in range(3):
+        say(backend, alice, f"note {number}: " + "lorem ipsum " * 90_000)
+    say(backend, alice, "the port is 5433")
+
+    prompt = compose(ask(backend, bob, agent, "which port? " + "x y " * 260_000))
+
+    assert prompt.token_count <= prompt.budget
+    assert "the port is 5433" in prompt.text
+    assert "characters left out" in prompt.text
+
+
 def test_the_row_moves_on_with_its_prompt(backend, bob, agent):
     row = ask(backend, bob, agent)
 

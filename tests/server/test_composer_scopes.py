@@ -15,6 +15,7 @@ from composer import compose as composing
 from composer.memory import facts, recall, scopes, working
 from composer.memory.lines import micros
 from composer.models import Fact, Landmark, Memory, Summary
+from gateway import sql
 from gateway.ingest import Batch, Ingest
 from gateway.models import Agent, Invocation, Message, Notice, NoticeKind, Project, Room, RoomMember, User
 from tests.fakes.memory_api import FakeMemoryApi
@@ -24,6 +25,8 @@ from tests.server.people import START, ask, make_agent, make_bridge, make_room, 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(120)]
 
 _numbers = itertools.count(1)
+MAX_SEEDS = 12
+"""Random teams that one missing guard must show in."""
 
 
 class Team:
@@ -168,6 +171,42 @@ def poisoned_memory(settings):
 )
 @given(seed=st.integers(min_value=0, max_value=10**6))
 def test_no_prompt_and_no_answer_holds_what_its_room_may_not_read(poisoned_memory, seed):
+    assert list(leaks(poisoned_memory, seed=seed)) == []
+
+
+GUARDS = {
+    "a line of another room": (" AND m.room_id = %s AND (m.ts, m.id) < (", " AND %s <> 0 AND (m.ts, m.id) < ("),
+    "a thread of another room": ("m.room_id = %s AND m.thread = %s AND m.ts", "%s <> 0 AND m.thread = %s AND m.ts"),
+    "a summary of another room": ("WHERE s.room_id = %s AND s.tier", "WHERE %s <> 0 AND s.tier"),
+    "a landmark of another room": ("l.room_id = %s AND m.room_id = %s AND", "%s <> 0 AND %s <> 0 AND"),
+    "a profile of who is not a member": ("WHERE r.room_id = %s AND r.user_id = u.id", "WHERE %s <> 0"),
+    "a project that not everybody here has": (
+        "room_members d WHERE d.room_id",
+        "room_members d WHERE false AND d.room_id",
+    ),
+    "a fact whose time is over": ("AND (expires_at IS NULL OR expires_at > now())", ""),
+}
+"""What keeps each of these out of a prompt, and the same statement without it."""
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_the_property_turns_red_when_a_guard_is_taken_away(poisoned_memory, monkeypatch, guard):
+    kept, removed = GUARDS[guard]
+    asked = []
+    rows = sql.rows
+
+    def unguarded(query, parameters):
+        asked.append(kept in query)
+        return rows(query.replace(kept, removed), parameters)
+
+    monkeypatch.setattr(sql, "rows", unguarded)
+
+    assert any(next(leaks(poisoned_memory, seed=seed), None) for seed in range(MAX_SEEDS))
+    assert any(asked), "no statement has this guard any more: name the one that has"
+
+
+def leaks(poisoned_memory, *, seed):
+    """Words that some prompt or answer holds though its room may not read them."""
     rng = random.Random(seed)
     team = Team(rng)
     facts.adopt_learned()
@@ -190,8 +229,7 @@ def test_no_prompt_and_no_answer_holds_what_its_room_may_not_read(poisoned_memor
             texts = [composing.draw(invocation_id=row.pk).rendered.text]
             texts += [team.told(room, asker, rng.choice(["!memory", "!memory me", "!memory learned", "!pins"]))]
 
-            forbidden = team.forbidden(room, asker)
-            assert [[word for word in forbidden if word in text] for text in texts] == [[], []]
+            yield from (word for word in team.forbidden(room, asker) for text in texts if word in text)
             Invocation.objects.all().delete()
 
 

@@ -97,6 +97,13 @@ def test_vectors_of_a_model_are_filled_up_and_put_in_order(endpoint):
         (200, vectors((0, [0.0, 0.0]))),
         (200, vectors((0, [1.0] * 3072))),
         (200, b'{"data": [{"embedding": [NaN]}]}'),
+        (200, b'{"data": [{"embedding": [1e999]}]}'),
+        (200, b'{"data": [{"embedding": null}]}'),
+        (200, b"null"),
+        (200, b"<!DOCTYPE html><html><body>Sign in</body></html>"),
+        (200, b'{"error": {"message": "quota exceeded", "type": "insufficient_quota"}}'),
+        (200, vectors((0, [1.0]), (1, [1.0]))),
+        (200, b'{"data": [' + b" " * 33 * 1024 * 1024 + b"]}"),
         (200, b'{"data": [{"embedding": "text"}]}'),
     ],
 )
@@ -105,6 +112,13 @@ def test_a_model_that_answers_nonsense_is_named(endpoint, answer):
 
     with pytest.raises(EmbedderError):
         HttpEmbedder(url=endpoint.url, model="m", key="").embed(["a"])
+
+
+def test_vectors_of_two_lengths_in_one_answer_are_refused(endpoint):
+    endpoint.answer = (200, vectors((0, [1.0, 0.0]), (1, [1.0, 0.0, 0.0])))
+
+    with pytest.raises(EmbedderError, match="another model"):
+        HttpEmbedder(url=endpoint.url, model="m", key="").embed(["a", "b"])
 
 
 def test_an_unreachable_model_is_named():

@@ -1,5 +1,8 @@
 """Does a search see every message that is stored now, whoever wrote it, and none that is gone or elsewhere?"""
 
+import random
+import tracemalloc
+
 import pytest
 from django.db import connections, transaction
 from django.utils import timezone
@@ -7,6 +10,8 @@ from django.utils import timezone
 from composer.asked import Asked, Person
 from composer.memory.lines import line_of
 from composer.retrieval import rooms
+from composer.retrieval import search as searching
+from composer.retrieval.index import Entry, RoomIndex
 from composer.retrieval.rooms import searched
 from composer.retrieval.search import search
 from gateway.models import Message
@@ -63,6 +68,38 @@ def test_what_was_said_since_the_last_search_is_found_at_once(backend, bob):
     say(backend, bob, "the port is 5433")
 
     assert "the port is 5433" in find(backend, say(backend, bob, "which port?"))
+
+
+def test_every_worker_sees_a_new_message_with_its_next_prompt(backend, bob, monkeypatch):
+    workers = [rooms.SearchedRooms() for _ in range(3)]
+
+    def found_by(worker):
+        monkeypatch.setattr(searching, "searched", worker)
+        return find(backend, question)
+
+    question = say(backend, bob, "which port?")
+    assert [found_by(worker) for worker in workers] == [[], [], []]
+    say(backend, bob, "the port is 5433")
+    question = say(backend, bob, "which port?")
+
+    assert ["the port is 5433" in found_by(worker) for worker in workers] == [True, True, True]
+
+
+def test_a_searchable_message_takes_less_than_three_kilobytes():
+    words = [f"word{number}" for number in range(3_000)]
+    rng = random.Random(7)
+    index = RoomIndex()
+    tracemalloc.start()
+    try:
+        for number in range(5_000):
+            text = " ".join(rng.choices(words, k=14))
+            index.add(Entry(number + 1, f"m{number}", number % 10 + 1, number * 60_000_000, "", 0, text))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # 300 MB for 100,000 messages.
+    assert taken / index.count < 3_000
 
 
 def test_edits_and_deletions_are_followed(backend, bob):
