@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from composer.memory.lines import Line, Moment, micros
 from gateway import sql
-from gateway.models import RoomKind
+from gateway.models import Purpose, RoomKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Asked:
     is_gone: bool = False
     cli_kind: str = ""
     token_percent: int = 100
+    purpose: str = Purpose.ANSWER
 
     @property
     def before(self) -> Moment:
@@ -50,7 +51,7 @@ def read(*, invocation_id: int) -> Asked:
     ((found),) = sql.rows(
         "SELECT i.thread, i.hop, m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), m.ts, m.rc_updated_at,"
         " m.text, m.attachments <> '[]', g.slug, g.persona, g.prompt_budget, g.cli_kind, g.token_percent, r.id, r.rid, r.kind, r.name, p.id, p.slug,"
-        " u.id, u.rocketchat_id, u.username, coalesce(w.slug, ''), m.deleted_at IS NOT NULL"
+        " u.id, u.rocketchat_id, u.username, coalesce(w.slug, ''), m.deleted_at IS NOT NULL, i.purpose"
         " FROM invocations i JOIN messages m ON m.id = i.message_id JOIN agents g ON g.id = i.agent_id"
         " JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
         " LEFT JOIN projects p ON p.id = r.project_id LEFT JOIN agents w ON w.id = i.asker_agent_id WHERE i.id = %s",
@@ -78,6 +79,7 @@ def read(*, invocation_id: int) -> Asked:
         asker=asker,
         writer=writer,
         is_gone=people[4],
+        purpose=people[5],
         cli_kind=cli_kind,
         token_percent=token_percent,
     )

@@ -6,6 +6,7 @@ Made inline here, when a prompt is above its line; in the background, by thread 
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString
@@ -31,6 +32,9 @@ NEWEST_LANDMARKS = 12
 
 SPAN = "span"
 """The tier of a stretch of talk that its summary stands in place of; those of threads and days stand beside theirs."""
+
+_WEB_PAGE = re.compile(r"\s*<(?:!doctype|html)\b", re.IGNORECASE)
+"""A proxy's page of login or error, which some models' gateways send with a 200."""
 
 MAX_SUMMARIES = 8
 MAX_DAYS = 4
@@ -110,14 +114,15 @@ def summarize(
     tier: str = SPAN,
     thread: str = "",
     min_lines: int = MIN_LINES,
+    first: Sequence[Summarizer] = (),
     summarizers: Sequence[Summarizer] | None = None,
 ) -> Compacted | None:
-    """Store a summary of this stretch and return it; None when no summariser could make one."""
+    """Store a summary of this stretch and return it; None when no summariser could make one, `first` before all others."""
     lines = in_order(lines)
     if len(lines) < max(min_lines, 1):
         return None
     troubles: list[str] = []
-    for summarizer in from_settings() if summarizers is None else summarizers:
+    for summarizer in [*first, *(from_settings() if summarizers is None else summarizers)]:
         try:
             text = _asked(summarizer, lines, room=room)
         except SummarizerError as error:
@@ -136,6 +141,8 @@ def _asked(summarizer: Summarizer, lines: Sequence[Line], *, room: int) -> str:
     text = summarizer.summarize(lines, room=room).strip()
     if not text:
         raise SummarizerError("it returned nothing")
+    if _WEB_PAGE.match(text):
+        raise SummarizerError("it returned a web page")
     return text
 
 
@@ -191,7 +198,7 @@ def _embedding(text: str) -> tuple[list[float] | None, str]:
     """A summary without a vector is still a summary."""
     model = embedder.from_settings()
     try:
-        return model.embed([text])[0], model.name
+        return model.embed([text])[0], embedder.whole_name(model)
     except embedder.EmbedderError as error:
         logger.warning("summary has no vector", extra={"error": str(error)})
         return None, ""

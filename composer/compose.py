@@ -11,13 +11,15 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 
-from composer import asked, compaction, outline, prompt, tools
+from composer import asked, compaction, outline, prompt, summary_orders, tools
 from composer.asked import Asked
 from composer.memory import profiles, project, recall, scopes, working
 from composer.memory.lines import Line, in_order
 from composer.retrieval import search
+from composer.summarizer import SummarizerError
 from gateway import invocations, pipeline, sql
 from gateway.invocations import Claim
+from gateway.models import Purpose
 from gateway.room_lock import room_lock
 from gateway.watch import traces
 from gateway.watch.about import about_invocation
@@ -119,6 +121,8 @@ def draw(*, invocation_id: int) -> Drawn:
     who = asked.read(invocation_id=invocation_id)
     if who.is_gone:
         raise ComposeError("its question was deleted")
+    if who.purpose == Purpose.SUMMARY:
+        return _draw_order(who)
     pending = recall.start(query=who.text, scope=_scope(who))
     total = (who.budget or settings.NEXUS_PROMPT_BUDGET) * 100 // who.token_percent
     gathered = _gather(who, pending, total=total)
@@ -128,6 +132,17 @@ def draw(*, invocation_id: int) -> Drawn:
     return Drawn(
         rendered, left_out, budget=who.budget or settings.NEXUS_PROMPT_BUDGET, token_percent=who.token_percent
     )
+
+
+def _draw_order(who: Asked) -> Drawn:
+    """What an agent of the host gets that is to summarise."""
+    allowed = who.budget or settings.NEXUS_PROMPT_BUDGET
+    try:
+        sections = summary_orders.sections(asked=who, total=allowed * 100 // who.token_percent)
+    except SummarizerError as error:
+        raise ComposeError(str(error)) from error
+    rendered = prompt.render(sections, letters=_letters)
+    return Drawn(rendered, [], budget=allowed, token_percent=who.token_percent)
 
 
 def hand_over(*, claim: Claim, drawn: Drawn) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
@@ -32,19 +33,6 @@ class Prompt(models.Model):
 
     def __str__(self) -> str:
         return f"prompt of {self.invocation_id}"
-
-
-class MessageVector(models.Model):
-    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="vectors")
-    embedder = models.CharField(max_length=100)
-    vector = VectorField(dimensions=VECTOR_DIMENSIONS)
-
-    class Meta:
-        db_table = "message_vectors"
-        constraints = [models.UniqueConstraint(fields=["message", "embedder"], name="message_vector_once")]
-
-    def __str__(self) -> str:
-        return f"{self.message_id} {self.embedder}"
 
 
 class Summary(models.Model):
@@ -90,6 +78,27 @@ class Summary(models.Model):
 
     def __str__(self) -> str:
         return f"{self.room_id} {self.tier} {self.first_message_id}..{self.last_message_id}"
+
+
+class SummaryOrder(models.Model):
+    """An agent of the host is asked for the summary of a thread or a day. `fingerprint` is of the messages as they were."""
+
+    invocation = models.OneToOneField(Invocation, on_delete=models.CASCADE, related_name="summary_order")
+    tier = models.CharField(max_length=10, choices=[("thread", "thread"), ("day", "day")])
+    first_message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    last_message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    message_ids = ArrayField(models.BigIntegerField())
+    fingerprint = models.CharField(max_length=64)
+    token_count = models.PositiveIntegerField(help_text="What the summary may have.")
+
+    class Meta:
+        db_table = "summary_orders"
+        constraints = [
+            models.UniqueConstraint(fields=["tier", "first_message", "last_message"], name="summary_order_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tier} {self.first_message_id}..{self.last_message_id}"
 
 
 class Landmark(models.Model):

@@ -184,6 +184,20 @@ def header(asked: Asked) -> list[Piece]:
     ]
 
 
+SUMMARY_TASK = (
+    "Summarise this chat for a colleague who must go on with the work. Keep who said what, decisions with their reasons,"
+    " open questions, names, numbers, versions, links. Plain lines, no introduction."
+)
+
+
+def summary_order(*, invocation_id: int, words: int) -> list[Piece]:
+    """The head of a prompt that asks for a summary: nobody in the room reads what is answered."""
+    return [
+        piece("", f"# invocation={invocation_id} summary"),
+        piece("", f"# {HOW_TO_READ} {SUMMARY_TASK} At most {words} words. Use no tools, change nothing."),
+    ]
+
+
 def render(sections: Sequence[Section], *, letters: Callable[[int], str]) -> Rendered:
     """The prompt's text and what it was made of. `letters(n)` gives n random letters."""
     used = [section for section in sections if section.pieces or section.prose]

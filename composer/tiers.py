@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final, LiteralString
 
-from composer import compaction
+from composer import compaction, revectors, summary_orders
 from composer.compaction import MIN_LINES
 from composer.memory.lines import SPOKEN, Line, select
+from composer.summary_orders import NotYetError
 from gateway import sql
 
 QUIET: Final = timedelta(hours=6)
@@ -71,7 +72,10 @@ def compact_now_and_then(*, clock: Callable[[], float] = time.monotonic) -> int:
         return 0
     _compacted_at = clock()
     with _only_one() as is_ours:
-        return compact_some(end=clock() + TIME_S, clock=clock) if is_ours else 0
+        if not is_ours:
+            return 0
+        revectors.renew_some()
+        return compact_some(end=clock() + TIME_S, clock=clock)
 
 
 def compact_some(*, end: float, clock: Callable[[], float] = time.monotonic) -> int:
@@ -129,7 +133,18 @@ def _one_day(lines: list[Line], *, is_closed: bool) -> list[Line]:
 
 
 def _summarized(*, room_id: int, lines: list[Line], tier: str, thread: str) -> int:
-    made = compaction.summarize(room_id=room_id, lines=lines, room=TOKENS, tier=tier, thread=thread, min_lines=1)
+    try:
+        made = compaction.summarize(
+            room_id=room_id,
+            lines=lines,
+            room=TOKENS,
+            tier=tier,
+            thread=thread,
+            min_lines=1,
+            first=summary_orders.summarizers(tier=tier),
+        )
+    except NotYetError:
+        return 0
     return int(made is not None)
 
 

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from gateway.models import Bridge, Invocation, State, ToolToken
+from gateway.models import Bridge, Invocation, Purpose, State, ToolToken
 from nexus_bridge import tokens
 
 REFUSAL: Final = "This bridge token is not valid. Ask the owner of the host for a new one: manage.py create_bridge."
@@ -104,7 +104,7 @@ def find_run(*, tools_token: str) -> Invocation | None:
         return None
     return (
         Invocation.objects.select_related("agent", "room", "root_asker")
-        .filter(agent_id=found.agent_id, session_key=found.session_key, state=State.RUNNING)
+        .filter(agent_id=found.agent_id, session_key=found.session_key, state=State.RUNNING, purpose=Purpose.ANSWER)
         .filter(agent__bridge_id=found.bridge_id)
         .first()
     )

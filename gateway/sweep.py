@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from composer.compose import claim_and_compose
 from composer.memory.remember import remember
-from gateway import audit, retention, webhook_silence
+from gateway import audit, pipeline, retention, webhook_silence
 from gateway.invocations import next_claimable, offer, places, timers
 from gateway.models import LIVE, Agent, Invocation, Message, State
 from gateway.watch import BEATS, figures
@@ -66,6 +66,8 @@ class Sweep:
         if waiting_work():
             run_in_child(act=do_waiting_work, limit_s=CHILD_LIMIT_S)
         if self.rounds % HOUSEKEEPING_EVERY == 0:
+            # In a quiet team nobody asks for the background work: summaries of what is over, memory's own steps.
+            pipeline.remember()
             audit.seal()
             retention.delete_due()
             self._tell_of_silence()

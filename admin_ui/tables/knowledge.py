@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from admin_ui.tables.base import Table, actor, cut, link_column, text_column
-from composer.models import Fact, Landmark, Memory, MessageVector, Summary
+from composer.models import Fact, Landmark, Memory, Summary
 from gateway import changes, staff
 from gateway.changes import ChangeError
 from gateway.models import AuditEntry, AuditSeal
@@ -128,13 +128,6 @@ def found_memories(rows: QuerySet[Any], words: str) -> QuerySet[Any]:
     return rows.filter(payload__data__icontains=words)
 
 
-class MessageVectors(Table):
-    list_display = ("id", "message_link", "embedder")
-    list_select_related = ("message",)
-    search_fields = ("=message__rc_id",)
-    message_link = link_column("message")
-
-
 class Summaries(Table):
     list_display = ("created_at", "room_link", "tier", "message_count", "token_count", "said", "made_by")
     list_select_related = ("room",)
@@ -163,7 +156,6 @@ def register(site: admin.AdminSite) -> None:
     site.register(Landmark, Landmarks)
     site.register(Fact, Facts)
     site.register(Memory, Memories)
-    site.register(MessageVector, MessageVectors)
     site.register(Summary, Summaries)
     site.register(AuditEntry, AuditEntries)
     site.register(AuditSeal, AuditSeals)

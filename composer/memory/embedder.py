@@ -11,6 +11,8 @@ from typing import Protocol
 import msgspec
 from django.conf import settings
 
+from composer import endpoint
+
 DIMENSIONS = 1536
 MAX_CHARS = 8_000
 """Of a longer text only the head is embedded."""
@@ -126,21 +128,17 @@ class HttpEmbedder:
         self.width: int | None = None
         self._url = f"{url.rstrip('/')}/embeddings"
         self._model = model
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._key = key
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        import requests
-
         body = {"model": self._model, "input": [text[:MAX_CHARS] or " " for text in texts]}
         try:
-            response = requests.post(
-                self._url, json=body, headers=self._headers, timeout=TIMEOUT_S, allow_redirects=False
+            answer = endpoint.post(
+                url=self._url, key=self._key, body=body, timeout_s=TIMEOUT_S, max_bytes=MAX_REPLY_BYTES
             )
-        except requests.RequestException as error:
-            raise EmbedderError(f"the embedder could not be reached: {type(error).__name__}") from error
-        if response.status_code != 200:
-            raise EmbedderError(f"the embedder answered HTTP {response.status_code}")
-        vectors = _vectors(response.content, count=len(texts))
+        except endpoint.EndpointError as error:
+            raise EmbedderError(f"the embedder {error}") from error
+        vectors = _vectors(answer, count=len(texts))
         self._check_width({len(vector) for vector in vectors})
         return [vector + [0.0] * (DIMENSIONS - len(vector)) for vector in vectors]
 
@@ -152,6 +150,19 @@ class HttpEmbedder:
                 f"the embedder's vectors have {', '.join(map(str, sorted(widths)))} numbers, not {self.width} as before:"
                 " is it another model? A restart takes it as one."
             )
+
+
+def whole_name(embedder: Embedder) -> str:
+    """Names the model and the length of its vectors: another model behind the same name is another embedder.
+
+    Raises:
+        EmbedderError: the length is not known yet, and the model does not answer.
+    """
+    width = getattr(embedder, "width", 0)
+    if width is None:
+        embedder.embed(["."])
+        width = getattr(embedder, "width", 0)
+    return f"{embedder.name}:{width}" if width else embedder.name
 
 
 def from_settings() -> Embedder:
@@ -202,8 +213,6 @@ class _Reply(msgspec.Struct):
 
 
 def _vectors(body: bytes, *, count: int) -> list[list[float]]:
-    if len(body) > MAX_REPLY_BYTES:
-        raise EmbedderError("the embedder's reply is too large")
     try:
         entries = msgspec.json.decode(body, type=_Reply).data
     except msgspec.MsgspecError as error:

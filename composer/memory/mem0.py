@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from composer.memory.embedder import Embedder
+from composer.memory.embedder import Embedder, whole_name
 
 TABLE = "memories"
 """Made by our migration with Mem0's own definition: Mem0 would make it unlocked at first use, and lose a race."""
@@ -27,12 +27,7 @@ class Primed:
 
     @property
     def name(self) -> str:
-        """Names the model and the length of its vectors: another model behind the same name is another embedder."""
-        width = getattr(self._embedder, "width", 0)
-        if width is None:
-            self._embedder.embed(["."])
-            width = getattr(self._embedder, "width", 0)
-        return f"{self._embedder.name}:{width}" if width else self._embedder.name
+        return whole_name(self._embedder)
 
     def prime(self, texts: Sequence[str]) -> None:
         wanted = list(dict.fromkeys(texts))

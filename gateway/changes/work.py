@@ -5,7 +5,7 @@ from django.db import transaction
 from gateway import audit
 from gateway.changes.errors import ConflictError, GoneError
 from gateway.invocations import open_again, request_cancel
-from gateway.models import FINAL, Invocation
+from gateway.models import FINAL, Invocation, Purpose
 
 
 def stop(*, invocation_id: int, actor: str) -> None:
@@ -22,6 +22,8 @@ def ask_again(*, invocation_id: int, actor: str) -> Invocation:
     """As `!retry` does: a new row. Raises ChangeError while the old one goes on, or was asked again already."""
     with transaction.atomic():
         row = _row(invocation_id)
+        if row.purpose != Purpose.ANSWER:
+            raise ConflictError(f"invocation {invocation_id} was a summary that nobody asked; it is made by itself")
         if row.state not in FINAL:
             raise ConflictError(f"invocation {invocation_id} is still {row.state}; stop it first")
         is_askable = row.asker_agent_id is None and not row.retries.exists()

@@ -9,7 +9,7 @@ from typing import Final
 
 from django.db.models import Q, QuerySet
 
-from gateway.models import Invocation, Notice, User
+from gateway.models import Invocation, Notice, Purpose, User
 from runtime.models import ReplyPart
 
 MAX_ROWS: Final = 50
@@ -55,7 +55,8 @@ class Order:
 
     def scope(self) -> "QuerySet[Invocation]":
         """The rows it is about: the one it names, or those of its room (its thread), of the agents it mentions."""
-        rows = Invocation.objects.filter(room_id=self.place.room_id).select_related("agent", "message", "room")
+        rows = Invocation.objects.filter(room_id=self.place.room_id, purpose=Purpose.ANSWER)
+        rows = rows.select_related("agent", "message", "room")
         if self.command.number is not None:
             return rows.filter(pk=self.command.number)
         if self.command.names:
@@ -83,7 +84,11 @@ class Signed:
         parts = ReplyPart.objects.filter(chat_id=self.rc_id).values("invocation_id")
         notices = Notice.objects.filter(chat_id=self.rc_id, invocation__isnull=False).values("invocation_id")
         about = Q(message_id=self.message_id) | Q(pk__in=parts) | Q(pk__in=notices)
-        return Invocation.objects.filter(about).select_related("agent", "message", "room").order_by("pk")
+        return (
+            Invocation.objects.filter(about, purpose=Purpose.ANSWER)
+            .select_related("agent", "message", "room")
+            .order_by("pk")
+        )
 
 
 Act = Callable[[Order], str]

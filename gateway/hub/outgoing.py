@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from gateway import bridge_auth, sql
-from gateway.models import File
+from gateway.models import File, Purpose
 from nexus_bridge import protocol
 
 ROUND_LIMIT: Final = 500
@@ -23,6 +23,9 @@ DECISION_KNOWN_S: Final = 900
 
 TOOLS_TOKEN_EXTRA_S: Final = 3600
 MAX_FILES: Final = 10
+SUMMARY_WALL_S: Final = 120
+"""A summary holds a lane that people may want."""
+
 TOOLS_TOKEN_KEPT_S: Final = 600
 """A token's row is not written again for this long; it lives much longer."""
 
@@ -34,7 +37,7 @@ SELECT i.id, i.fence, i.bridge_session, i.cancel_requested_at IS NOT NULL, i.can
        a.id, a.slug, b.id, b.token_version, r.rid, r.name, r.kind, i.session_key, i.message_id, i.room_id, m.thread,
        m.attachments <> '[]',
        coalesce(u.rocketchat_id, w.rocketchat_id, h.slug), coalesce(u.username, h.slug),
-       coalesce(u.display_name, ''), p.text
+       coalesce(u.display_name, ''), p.text, i.purpose
 FROM invocations i
 JOIN agents a ON a.id = i.agent_id JOIN bridges b ON b.id = a.bridge_id
 JOIN rooms r ON r.id = i.room_id JOIN messages m ON m.id = i.message_id
@@ -103,6 +106,7 @@ class _Due(NamedTuple):
     asker: str
     asker_name: str
     prompt: str | None
+    purpose: str
 
 
 def due(*, known: Iterable[Known]) -> list[Errand]:
@@ -144,7 +148,8 @@ def files_of(*, message_id: int, room_id: int, thread: str) -> list[File]:
 
 def _prompt(row: _Due, *, tools_token: str) -> protocol.Prompt:
     # Most questions have neither, and cost no query.
-    may_have = row.has_files or row.thread
+    is_answer = row.purpose == Purpose.ANSWER
+    may_have = is_answer and (row.has_files or row.thread)
     files = files_of(message_id=row.message_id, room_id=row.room_id, thread=row.thread) if may_have else []
     return protocol.Prompt(
         invocation=row.id,
@@ -165,7 +170,10 @@ def _prompt(row: _Due, *, tools_token: str) -> protocol.Prompt:
             for file in files
         ],
         tools_token=tools_token,
-        limits=protocol.RunLimits(wall_s=settings.NEXUS_RUN_WALL_S, idle_s=settings.NEXUS_RUN_IDLE_S),
+        limits=protocol.RunLimits(
+            wall_s=settings.NEXUS_RUN_WALL_S if is_answer else min(SUMMARY_WALL_S, settings.NEXUS_RUN_WALL_S),
+            idle_s=settings.NEXUS_RUN_IDLE_S,
+        ),
     )
 
 

@@ -12,7 +12,19 @@ from gateway.ingest import attachments
 from gateway.ingest.rows import Bots
 from gateway.invocations import chat_message_id, open_invocation, wording
 from gateway.invocations.transitions import fail_unsent
-from gateway.models import Agent, Invocation, Message, Notice, NoticeKind, Room, RoomKind, RoomMember, State, User
+from gateway.models import (
+    Agent,
+    Invocation,
+    Message,
+    Notice,
+    NoticeKind,
+    Purpose,
+    Room,
+    RoomKind,
+    RoomMember,
+    State,
+    User,
+)
 from gateway.rocketchat.events import ChatMessage, moment
 
 JOIN_SLACK: Final = timedelta(seconds=5)
@@ -155,7 +167,7 @@ def _thread_owners(roots: Iterable[str]) -> dict[tuple[int, str], int]:
             owners[room_id, rc_id] = agent_id
     asked: dict[tuple[int, str], set[int]] = {}
     taken: set[tuple[int, str]] = set()
-    rows = Invocation.objects.filter(message__rc_id__in=wanted, message__agent__isnull=True)
+    rows = Invocation.objects.filter(message__rc_id__in=wanted, message__agent__isnull=True, purpose=Purpose.ANSWER)
     for rc_id, room_id, agent_id, state in rows.values_list("message__rc_id", "room_id", "agent_id", "state"):
         asked.setdefault((room_id, rc_id), set()).add(agent_id)
         if state in _ANSWERING:

@@ -3,6 +3,7 @@
 from gateway.invocations.claims import Claim, claim_next, open_again, open_invocation, session_key
 from gateway.invocations.queue import next_claimable, next_in_room
 from gateway.invocations.rights import may_decide, may_stop, refusal
+from gateway.invocations.summaries import open_summary
 from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, OPEN
 from gateway.invocations.transitions import (
     accepted,
@@ -53,6 +54,7 @@ __all__ = [
     "offer",
     "open_again",
     "open_invocation",
+    "open_summary",
     "park",
     "refusal",
     "refused",

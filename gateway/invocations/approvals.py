@@ -12,7 +12,7 @@ from gateway import audit, nudges
 from gateway.invocations import cards, grants
 from gateway.invocations.grants import Span
 from gateway.invocations.rights import may_decide
-from gateway.models import FINAL, Approval, Asks, Invocation, User
+from gateway.models import FINAL, Approval, Asks, Invocation, Purpose, User
 from nexus_bridge import events
 
 ANSWER_S: Final = 600
@@ -76,6 +76,9 @@ def ask_once(
 
 
 def _begin(question: Approval) -> None:
+    if question.invocation.purpose != Purpose.ANSWER:
+        _store(question, decision="deny", by=None, note="a summary takes no tools")
+        return
     grant = None if question.kind == Asks.QUESTION else grants.covering(approval=question)
     if grant is None:
         cards.show(approval=question)

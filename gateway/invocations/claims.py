@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from gateway import pipeline, sql
 from gateway.invocations import places, rights, transitions
-from gateway.invocations.queue import CAN_GO, IS_LIVE
-from gateway.models import Agent, Invocation, Message, NoticeKind, Room, User
+from gateway.invocations.queue import CAN_GO, FIRST_COME, IS_LIVE
+from gateway.models import Agent, Invocation, Message, NoticeKind, Purpose, Room, User
 from gateway.watch import figures, traces
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ INSERT INTO invocations (message_id, agent_id, attempt, retry_of_id, room_id, th
     asker_agent_id, root_asker_id, hop, wait_until, state, reason, detail, fence, crashes, bridge_session, journal,
     last_seq, output_sha256, cancel_to, cancel_reason, input_tokens, output_tokens, cached_tokens)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'queued', '', '', 0, 0, '', '', 0, '', '', '', 0, 0, 0)
-ON CONFLICT (message_id, agent_id, attempt) DO NOTHING RETURNING id"""
+ON CONFLICT (message_id, agent_id, purpose, attempt) DO NOTHING RETURNING id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,8 @@ def _claim(*, invocation_id: int) -> Claim | None:
 def _is_stopped(*, agent: "_Agent", row: "_Next") -> bool:
     if agent.is_revoked:
         return transitions.fail_unsent(invocation_id=row.pk, reason="bridge_revoked")
+    if row.purpose == Purpose.SUMMARY:
+        return _is_summary_stopped(agent=agent, row=row)
     refusal = rights.decide(
         rights.Standing(
             is_enabled=agent.is_enabled,
@@ -176,8 +178,17 @@ def _is_stopped(*, agent: "_Agent", row: "_Next") -> bool:
     return False
 
 
+def _is_summary_stopped(*, agent: "_Agent", row: "_Next") -> bool:
+    """Only the host's own agents summarise, and nobody waits for one that is away: there are other summarisers."""
+    if not agent.is_enabled:
+        return transitions.fail_unsent(invocation_id=row.pk, reason="agent_disabled")
+    if agent.owner_id is not None:
+        return transitions.fail_unsent(invocation_id=row.pk, reason="not_allowed")
+    return not row.is_online and transitions.fail_unsent(invocation_id=row.pk, reason="offline")
+
+
 def _take(*, agent: "_Agent", row: "_Next", lane: int) -> Claim | None:
-    serial_room = row.room_id if row.is_serial else None
+    serial_room = row.room_id if row.is_serial and row.purpose == Purpose.ANSWER else None
     lease = timedelta(seconds=settings.NEXUS_COMPOSE_LEASE_S)
     if not sql.execute(_TAKE, [lane, serial_room, lease, row.pk, row.fence]):
         return None
@@ -221,6 +232,7 @@ class _Next(NamedTuple):
     is_named: bool
     takes_handover: bool
     is_place_told: bool
+    purpose: str
 
 
 _NEXT_ROW: Final = (
@@ -231,10 +243,10 @@ _NEXT_ROW: Final = (
     " EXISTS (SELECT 1 FROM room_members m WHERE m.room_id = i.room_id AND m.user_id = u.id),"
     " EXISTS (SELECT 1 FROM agent_askers n WHERE n.agent_id = i.agent_id AND n.user_id = u.id),"
     " EXISTS (SELECT 1 FROM agent_handovers h WHERE h.from_agent_id = i.agent_id AND h.to_agent_id = i.asker_agent_id),"
-    " EXISTS (SELECT 1 FROM notices t WHERE t.invocation_id = i.id AND t.kind = 'queued' AND t.text <> '')"
+    " EXISTS (SELECT 1 FROM notices t WHERE t.invocation_id = i.id AND t.kind = 'queued' AND t.text <> ''), i.purpose"
     " FROM invocations i JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
     " JOIN messages q ON q.id = i.message_id LEFT JOIN agents w ON w.id = i.asker_agent_id"
-    f" WHERE i.agent_id = (SELECT agent_id FROM invocations WHERE id = %s) AND {CAN_GO} ORDER BY q.ts, i.id LIMIT 1"
+    f" WHERE i.agent_id = (SELECT agent_id FROM invocations WHERE id = %s) AND {CAN_GO} ORDER BY {FIRST_COME} LIMIT 1"
 )
 
 _TAKE: Final = (

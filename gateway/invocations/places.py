@@ -25,7 +25,7 @@ PATIENCE: Final = timedelta(seconds=2)
 
 _PLACES: Final = (
     "SELECT mine.id, (SELECT count(*) FROM invocations i JOIN messages q ON q.id = i.message_id"
-    "  WHERE i.agent_id = mine.agent_id AND i.state = 'queued' AND (q.ts, i.id) <= (m.ts, mine.id))"
+    "  WHERE i.agent_id = mine.agent_id AND i.state = 'queued' AND i.purpose = 'answer' AND (q.ts, i.id) <= (m.ts, mine.id))"
     " FROM invocations mine JOIN messages m ON m.id = mine.message_id"
     " WHERE mine.id = ANY(%s) AND mine.state = 'queued'"
 )
@@ -33,7 +33,7 @@ _PLACES: Final = (
 _BLOCKED: Final = (
     "SELECT i.id FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"
     " JOIN messages q ON q.id = i.message_id"
-    " WHERE i.agent_id = %s AND i.state = 'queued' AND NOT r.is_quiet"
+    " WHERE i.agent_id = %s AND i.state = 'queued' AND i.purpose = 'answer' AND NOT r.is_quiet"
     " AND (i.queued_at < now() - %s OR EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id"
     "   AND l.state = 'running' AND l.running_at < now() - %s))"
     " AND ((SELECT count(*) FROM invocations l WHERE l.agent_id = i.agent_id"

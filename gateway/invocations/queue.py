@@ -19,15 +19,18 @@ CAN_GO: Final = (
 )
 """Of an invocation `i` in its room `r`: nothing of its session or its serial room is live. Lanes are counted apart."""
 
+FIRST_COME: Final = "i.purpose = 'summary', q.ts, i.id"
+"""The order of a queue: a summary waits until no question does."""
+
 _NEXT: Final = (
     " FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"
     f" JOIN messages q ON q.id = i.message_id WHERE {CAN_GO}"
 )
-_NEXT_OF_AGENT: Final = f"SELECT q.ts, i.id{_NEXT} AND i.agent_id = %s ORDER BY q.ts, i.id LIMIT {MAX_WOKEN}"
-_NEXT_OF_ROOM: Final = f"SELECT q.ts, i.id{_NEXT} AND i.room_id = %s ORDER BY q.ts, i.id LIMIT {MAX_WOKEN}"
+_NEXT_OF_AGENT: Final = f"SELECT {FIRST_COME}{_NEXT} AND i.agent_id = %s ORDER BY {FIRST_COME} LIMIT {MAX_WOKEN}"
+_NEXT_OF_ROOM: Final = f"SELECT {FIRST_COME}{_NEXT} AND i.room_id = %s ORDER BY {FIRST_COME} LIMIT {MAX_WOKEN}"
 _NEXT_WITH_LANE: Final = (
     f"SELECT i.id{_NEXT} AND i.room_id = %s AND (SELECT count(*) FROM invocations l"  # noqa: S608 - constants only
-    f" WHERE l.agent_id = i.agent_id AND {IS_LIVE}) < a.parallel ORDER BY q.ts, i.id LIMIT 1"
+    f" WHERE l.agent_id = i.agent_id AND {IS_LIVE}) < a.parallel ORDER BY {FIRST_COME} LIMIT 1"
 )
 
 
@@ -36,7 +39,7 @@ def next_claimable(*, agent_id: int | None = None, serial_room_id: int | None = 
     # A query per scope: one with OR between them has no index to go by.
     found = [] if agent_id is None else sql.rows(_NEXT_OF_AGENT, [agent_id])
     found += [] if serial_room_id is None else sql.rows(_NEXT_OF_ROOM, [serial_room_id])
-    return list(dict.fromkeys(pk for _, pk in sorted(found)))[:MAX_WOKEN]
+    return list(dict.fromkeys(pk for *_, pk in sorted(found)))[:MAX_WOKEN]
 
 
 def next_in_room(*, room_id: int) -> int | None:

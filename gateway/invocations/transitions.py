@@ -19,7 +19,7 @@ from gateway import nudges, pipeline, sql
 from gateway.invocations import wording
 from gateway.invocations.queue import next_claimable
 from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, FINAL, LIVE, TIME_FIELD, State
-from gateway.models import Agent, Bridge, Invocation, Notice, NoticeKind
+from gateway.models import Agent, Bridge, Invocation, Notice, NoticeKind, Purpose
 
 
 def composed(
@@ -107,6 +107,8 @@ def _park_or_fail(*, invocation_id: int) -> None:
         fail_unsent(invocation_id=invocation_id, reason="agent_disabled")
     elif agent.bridge is not None and agent.bridge.revoked_at is not None:
         fail_unsent(invocation_id=invocation_id, reason="bridge_revoked")
+    elif Invocation.objects.filter(pk=invocation_id, purpose=Purpose.SUMMARY).exists():
+        fail_unsent(invocation_id=invocation_id, reason="offline")
     else:
         park(invocation_id=invocation_id)
 
@@ -222,7 +224,9 @@ def give_up_room(*, invocation_id: int) -> bool:
 
 
 def tell(*, invocation: Invocation, kind: NoticeKind, text: str) -> None:
-    """Leave the room one sentence about this row; telling it again edits the sentence."""
+    """Leave the room one sentence about this row; telling it again edits the sentence. Of a summary it hears nothing."""
+    if invocation.purpose != Purpose.ANSWER:
+        return
     chat_id = chat_message_id(f"notice:{invocation.pk}:{kind}")
     notice, is_new = Notice.objects.get_or_create(
         invocation=invocation,

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from gateway import bridge_auth
 from gateway.mcp import own
-from gateway.models import Invocation, McpServer, RoomTool, State, ToolToken
+from gateway.models import Invocation, McpServer, Purpose, RoomTool, State, ToolToken
 from nexus_bridge import tokens
 
 MAX_NAME: Final = 50
@@ -114,5 +114,5 @@ def _shown(server: str, tool: str) -> str:
 
 def _rows(session: Session) -> "QuerySet[Invocation]":
     related = ("agent__owner", "room", "root_asker", "message")
-    rows = Invocation.objects.select_related(*related).filter(agent_id=session.agent_id)
+    rows = Invocation.objects.select_related(*related).filter(agent_id=session.agent_id, purpose=Purpose.ANSWER)
     return rows.filter(session_key=session.session_key, agent__bridge_id=session.bridge_id)

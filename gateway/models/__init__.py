@@ -3,7 +3,7 @@
 from gateway.models.audit import AuditEntry, AuditSeal
 from gateway.models.bridges import Bridge, HostLease, JoinCode, ToolToken
 from gateway.models.identity import Agent, BotAccount, CliKind, PersonaVersion, Project, User, WhoMayAsk
-from gateway.models.invocations import FINAL, LIVE, Invocation, State, Steer
+from gateway.models.invocations import FINAL, LIVE, Invocation, Purpose, State, Steer
 from gateway.models.messages import File, Message, Reaction, SetAside
 from gateway.models.notices import Notice, NoticeKind
 from gateway.models.rooms import Room, RoomCursor, RoomKind, RoomMember
@@ -31,6 +31,7 @@ __all__ = [
     "NoticeKind",
     "PersonaVersion",
     "Project",
+    "Purpose",
     "Reaction",
     "Room",
     "RoomCursor",

@@ -29,6 +29,13 @@ class State(models.TextChoices):
     REFUSED = "refused"
 
 
+class Purpose(models.TextChoices):
+    """A summary is asked for by nobody in a room, and no room hears of it."""
+
+    ANSWER = "answer"
+    SUMMARY = "summary"
+
+
 LIVE = (State.COMPOSING, State.COMPOSED, State.OFFERED, State.RUNNING)
 """States that hold a lane."""
 
@@ -52,6 +59,9 @@ class Invocation(models.Model):
     asker_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     root_asker = models.ForeignKey(User, on_delete=models.PROTECT, related_name="invocations")
     hop = models.PositiveSmallIntegerField(default=0)
+    purpose = models.CharField(
+        max_length=10, choices=Purpose, default=Purpose.ANSWER, db_default=Purpose.ANSWER, editable=False
+    )
 
     state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
     reason = models.CharField(max_length=60, blank=True)
@@ -95,7 +105,7 @@ class Invocation(models.Model):
     class Meta:
         db_table = "invocations"
         constraints = [
-            models.UniqueConstraint(fields=["message", "agent", "attempt"], name="invocation_once"),
+            models.UniqueConstraint(fields=["message", "agent", "purpose", "attempt"], name="invocation_once"),
             models.UniqueConstraint(
                 fields=["agent", "lane"], condition=Q(state__in=LIVE), name="invocation_lane_once"
             ),
@@ -125,6 +135,11 @@ class Invocation(models.Model):
                 condition=Q(asker_user__isnull=False, asker_agent__isnull=True)
                 | Q(asker_user__isnull=True, asker_agent__isnull=False),
                 name="invocation_asker_user_xor_agent",
+            ),
+            models.CheckConstraint(condition=Q(purpose__in=Purpose.values), name="invocation_purpose_known"),
+            models.CheckConstraint(
+                condition=Q(purpose=Purpose.ANSWER) | Q(reply_settled_at__isnull=False, serial_room__isnull=True),
+                name="invocation_summary_is_silent",
             ),
             models.CheckConstraint(condition=Q(attempt__gte=1), name="invocation_attempt_from_one"),
             models.CheckConstraint(

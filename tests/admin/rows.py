@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from django.db.models.functions import Now
 
-from composer.models import Fact, Landmark, Memory, MessageVector, Prompt, Summary
+from composer.models import Fact, Landmark, Memory, Prompt, Summary
 from gateway import audit, invocations
 from gateway.models import (
     Approval,
@@ -100,7 +100,6 @@ def _around(it):
         id="00000000-0000-0000-0000-000000000001",
         payload={"data": EVIL, "run_id": "room:rid-backend", "msg": str(message.pk)},
     )
-    MessageVector.objects.create(message=message, embedder="hashed", vector=[0.0] * 1535 + [1.0])
     Summary.objects.create(
         room=it.room, first_message=message, last_message=message, message_count=1, tier="span", text=EVIL,
         token_count=3, made_by="test",

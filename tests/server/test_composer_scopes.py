@@ -193,13 +193,14 @@ GUARDS = {
 def test_the_property_turns_red_when_a_guard_is_taken_away(poisoned_memory, monkeypatch, guard):
     kept, removed = GUARDS[guard]
     asked = []
-    rows = sql.rows
+    rows, batch = sql.rows, sql.batch
 
-    def unguarded(query, parameters):
-        asked.append(kept in query)
-        return rows(query.replace(kept, removed), parameters)
+    def unguarded(statement):
+        asked.append(kept in statement)
+        return statement.replace(kept, removed)
 
-    monkeypatch.setattr(sql, "rows", unguarded)
+    monkeypatch.setattr(sql, "rows", lambda statement, values: rows(unguarded(statement), values))
+    monkeypatch.setattr(sql, "batch", lambda asks: batch([(unguarded(one), values) for one, values in asks]))
 
     assert any(next(leaks(poisoned_memory, seed=seed), None) for seed in range(MAX_SEEDS))
     assert any(asked), "no statement has this guard any more: name the one that has"

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from composer import compaction, tiers
+from composer import compaction, revectors, tiers
 from composer.memory.lines import Moment, micros
 from composer.models import Landmark, Summary
 from composer.summarizer import ExtractiveSummarizer, SummarizerError
 from gateway.models import Message
+from tests.fakes.model_api import FakeModelApi
 from tests.server.people import make_room, make_user
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
@@ -191,3 +192,35 @@ def test_rooms_come_in_turn_and_one_process_at_a_time(backend):
     tiers._compacted_at = float("-inf")
     ticks = iter([100.0, 100.0, 100.0, 110.0])
     assert [tiers.compact_now_and_then(clock=lambda: next(ticks)) for _ in range(2)] == [0, 0]
+
+
+def test_summaries_of_another_embedder_get_new_vectors_once(backend, settings):
+    talk(backend, 8)
+    tiers.compact_room(room_id=backend.pk)
+    before = Summary.objects.get()
+    fake = FakeModelApi()
+    settings.NEXUS_EMBEDDER_URL, settings.NEXUS_EMBEDDER_MODEL = fake.url, "small"
+    try:
+        counts = [revectors.renew_some() for _ in range(2)]
+    finally:
+        fake.close()
+
+    after = Summary.objects.get()
+    assert counts == [1, 0]
+    assert (before.embedder, after.embedder) == ("hashed-1", "small:384")
+    assert list(after.embedding)[:384] == pytest.approx(list(before.embedding)[:384])
+    assert not any(list(after.embedding)[384:])
+    assert after.text == before.text
+
+
+def test_a_summary_that_was_made_without_a_vector_gets_one_when_the_embedder_is_back(backend, settings):
+    settings.NEXUS_EMBEDDER_URL = "http://127.0.0.1:9/v1"
+    talk(backend, 8)
+    tiers.compact_room(room_id=backend.pk)
+    assert Summary.objects.get().embedding is None
+    assert revectors.renew_some() == 0
+
+    settings.NEXUS_EMBEDDER_URL = ""
+
+    assert revectors.renew_some() == 1
+    assert Summary.objects.get().embedder == "hashed-1"

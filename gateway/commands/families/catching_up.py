@@ -8,7 +8,7 @@ from typing import Final
 
 from composer.models import Landmark, Summary
 from gateway.commands.registry import Order, command
-from gateway.models import FINAL, Invocation, Message
+from gateway.models import FINAL, Invocation, Message, Purpose
 from runtime.reply import duration, one_line
 
 _SPAN: Final = re.compile(r"(\d{1,3})\s*([mhd])", re.IGNORECASE)
@@ -92,7 +92,9 @@ def _mentions(said: Sequence[Message], *, username: str) -> list[str]:
 
 
 def _questions(order: Order, *, since: datetime) -> list[str]:
-    rows = Invocation.objects.filter(room_id=order.place.room_id, opened_at__gt=since, message__deleted_at=None)
+    rows = Invocation.objects.filter(
+        room_id=order.place.room_id, purpose=Purpose.ANSWER, opened_at__gt=since, message__deleted_at=None
+    )
     if order.place.thread:
         rows = rows.filter(thread=order.place.thread)
     rows = rows.select_related("message", "agent", "root_asker").order_by("-pk")

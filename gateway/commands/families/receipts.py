@@ -10,7 +10,7 @@ from django.db.models import Q
 from composer.models import Prompt, Summary
 from gateway import links
 from gateway.commands.registry import Order, command
-from gateway.models import Invocation, Message
+from gateway.models import Invocation, Message, Purpose
 from runtime.models import ReplyPart
 
 MAX_LINKS: Final = 8
@@ -47,7 +47,8 @@ def why(order: Order) -> str:
 def _row(order: Order) -> Invocation | None:
     """Only runs of this very room: a receipt names what was read there."""
     linked = _LINK.search(order.command.text)
-    rows = Invocation.objects.filter(room_id=order.place.room_id) if linked else order.scope()
+    here = Invocation.objects.filter(room_id=order.place.room_id, purpose=Purpose.ANSWER)
+    rows = here if linked else order.scope()
     if linked:
         parts = ReplyPart.objects.filter(chat_id=linked[1]).values("invocation_id")
         rows = rows.filter(Q(pk__in=parts) | Q(message__rc_id=linked[1]))
