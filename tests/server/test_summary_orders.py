@@ -14,7 +14,7 @@ from gateway import bridge_auth, invocations
 from gateway.changes.errors import ConflictError
 from gateway.changes.work import ask_again
 from gateway.invocations import approvals
-from gateway.models import Agent, Approval, Invocation, Message, Notice, State
+from gateway.models import Agent, Approval, Invocation, Message, Notice, State, ToolToken
 from nexus_bridge import events
 from runtime.dispatch import dispatch
 from runtime.models import Chunk
@@ -236,7 +236,7 @@ def test_its_wish_for_a_tool_is_denied_at_once_and_its_tools_token_opens_nothing
     token = bridge_auth.tools_token(
         bridge_id=scribe.bridge_id, token_version=1, agent_id=scribe.pk, session_key=row.session_key
     )
-    bridge_auth.ToolToken.objects.create(
+    ToolToken.objects.create(
         digest=bridge_auth.digest_of(token),
         bridge=scribe.bridge,
         agent=scribe,
