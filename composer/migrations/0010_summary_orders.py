@@ -10,7 +10,7 @@ def _message() -> models.ForeignKey:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("composer", "0009_summary_notes"), ("gateway", "0011_summaries_by_agents")]
+    dependencies = [("composer", "0009_summary_notes"), ("gateway", "0012_summaries_by_agents")]
 
     operations = [
         migrations.CreateModel(

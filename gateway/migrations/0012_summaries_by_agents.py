@@ -5,7 +5,7 @@ from django.db.models import Q
 
 
 class Migration(migrations.Migration):
-    dependencies = [("gateway", "0010_rooms_nudged_at")]
+    dependencies = [("gateway", "0011_ended_index")]
 
     operations = [
         migrations.AddField(
