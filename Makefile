@@ -18,7 +18,7 @@ export RC_URL RC_ADMIN RC_ADMIN_PASSWORD RC_CODE RC_HOOK_HOST
 RC_HOST = $(shell sed -E 's,^[a-z]+://([^/:]+).*,\1,' <<<"$(RC_URL)")
 comma := ,
 
-.PHONY: help install install-dev demo docs test test-clis bench-agents faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
+.PHONY: help install install-traces install-dev demo docs test test-clis bench-agents faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -26,6 +26,9 @@ help:  ## List these words
 
 install:  ## Make .venv with what running needs, from the locks
 	@.ci/install run
+
+install-traces:  ## The same, able to send OpenTelemetry traces
+	@.ci/install traces
 
 install-dev:  ## Make .venv with what testing and linting need too
 	@.ci/install dev

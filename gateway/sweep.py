@@ -55,6 +55,7 @@ class Sweep:
                 logger.exception("sweep round failed")
                 connections.close_all()
             self.stop.wait(self.every_s)
+        BEATS.forget("round")
         connections.close_all()
 
     def round(self) -> None:

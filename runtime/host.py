@@ -126,6 +126,7 @@ class Host:
                     continue
                 self._run_once()
         finally:
+            BEATS.forget("lease")
             self._lease.let_go()
 
     def _run_once(self) -> None:

@@ -129,6 +129,7 @@ class ChatProcess:
             stop.set()
 
     async def _close(self) -> None:
+        BEATS.forget("leases", "connections")
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

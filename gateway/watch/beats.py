@@ -31,10 +31,11 @@ class Beats:
         if one is not None:
             one.heard_at = self._clock()
 
-    def forget(self, name: str) -> None:
-        """The loop has ended as it should."""
+    def forget(self, *names: str) -> None:
+        """These loops have ended as they should."""
         with self._lock:
-            self._expected.pop(name, None)
+            for name in names:
+                self._expected.pop(name, None)
 
     def ages_s(self) -> dict[str, float]:
         """Since when each was last heard."""

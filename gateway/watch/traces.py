@@ -7,6 +7,8 @@ knows. So the row stays the only hand-over, a process may die anywhere, and whoe
 import contextlib
 import contextvars
 import hashlib
+import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,6 +19,8 @@ from django.conf import settings
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.trace import SpanContext
+
+logger = logging.getLogger(__name__)
 
 ROOT: Final = "invocation"
 """The span that all others of a trace stand below; written when the room has the final word."""
@@ -37,7 +41,16 @@ class _State:
 
 
 def is_on() -> bool:
-    return _state is not None or bool(settings.NEXUS_TRACES_URL)
+    return _state is not None or (bool(settings.NEXUS_TRACES_URL) and _is_installed())
+
+
+@lru_cache(maxsize=1)
+def _is_installed() -> bool:
+    """Asked once, at the first thing worth a span: without the packages a turn must not fail for its trace."""
+    is_there = importlib.util.find_spec("opentelemetry.sdk") is not None
+    if not is_there:
+        logger.warning("no traces: their packages are not there; make install-traces brings them")
+    return is_there
 
 
 @contextlib.contextmanager

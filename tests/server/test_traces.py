@@ -25,7 +25,7 @@ from gateway.watch import traces
 with traces.span("compose", invocation_id=1):
     traces.record("run", invocation_id=1, began_at=0.0)
 traces.finish(invocation_id=1, began_at=0.0)
-print(sorted(name for name in sys.modules if name.startswith("opentelemetry")))
+print(sorted(name for name in sys.modules if name.startswith(("opentelemetry.sdk.trace", "opentelemetry.exporter"))))
 """
 
 
@@ -92,6 +92,18 @@ def test_a_part_of_all_traces_is_whole_traces(spans, settings):
         names.setdefault(span.context.trace_id, set()).add(span.name)
     assert 50 < len(names) < 150
     assert set(map(frozenset, names.values())) == {frozenset({"run", "invocation"})}
+
+
+def test_without_the_packages_a_turn_goes_on_without_its_trace(settings, monkeypatch, caplog):
+    settings.NEXUS_TRACES_URL = "http://127.0.0.1:1"
+    traces._is_installed.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+
+    with traces.span("compose", invocation_id=1):
+        traces.finish(invocation_id=1, began_at=0.0)
+
+    traces._is_installed.cache_clear()
+    assert caplog.text.count("make install-traces") == 1
 
 
 def test_while_traces_are_off_nothing_of_them_is_imported():
