@@ -19,7 +19,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from gateway import staff
+from gateway import redaction, staff
 from gateway.invocations import OPEN
 from gateway.models import Invocation
 from nexus_bridge import events
@@ -189,7 +189,7 @@ def look(watched: _Watched | None) -> tuple[list[dict[str, Any]], list[dict[str,
 
 def text_of(chunk: Chunk) -> str:
     """A chunk as the console shows it."""
-    match events.decode(chunk.payload):
+    match events.decode(redaction.masked(chunk.payload)):
         case events.Text(delta=delta):
             return delta[:MAX_TEXT]
         case events.ToolCall(name=name, title=title):

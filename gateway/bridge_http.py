@@ -1,7 +1,6 @@
 """What bridges ask over HTTP: is my token good, and the files of a running turn, both ways."""
 
 import json
-from datetime import timedelta
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -15,7 +14,6 @@ from gateway import bridge_auth, bridges, files
 from gateway.bridge_auth import REFUSAL, FailureLimit, bearer_of
 from gateway.models import Agent, Bridge, File, Invocation
 
-MAX_FILES: Final = 10
 TOOLS_REFUSAL: Final = "This tools token belongs to no running turn."
 MAX_JOIN_BYTES: Final = 4096
 
@@ -107,22 +105,14 @@ def send_file(request: HttpRequest) -> JsonResponse:
     run = _run_of(request)
     if run is None:
         return error(401, "bad_token", TOOLS_REFUSAL)
-    if File.objects.filter(invocation=run).count() >= MAX_FILES:
-        return error(409, "too_many", f"A run may send {MAX_FILES} files.")
-    name = unquote(request.headers.get("X-File-Name", "file")).replace("/", "_").replace("\0", "")[:300] or "file"
+    name, kind = unquote(request.headers.get("X-File-Name", "file")), request.headers.get("Content-Type", "")
     try:
-        sha256, size = files.keep(request)
+        file = files.keep_for_room(run=run, name=name, content_type=kind, stream=request)
+    except files.TooManyError:
+        return error(409, "too_many", f"A run may send {files.MAX_PER_RUN} files.")
     except files.TooLargeError:
         return error(413, "too_large", f"A file may have {settings.NEXUS_FILE_MAX_MIB} MiB.")
-    file = File.objects.create(
-        sha256=sha256,
-        name=name,
-        size=size,
-        content_type=request.headers.get("Content-Type", "")[:200],
-        invocation=run,
-        expires_at=Now() + timedelta(days=settings.NEXUS_KEEP_FILES_DAYS),
-    )
-    return JsonResponse({"id": str(file.pk), "size": size, "sha256": sha256}, status=201)
+    return JsonResponse({"id": str(file.pk), "size": file.size, "sha256": file.sha256}, status=201)
 
 
 def error(status: int, code: str, message: str) -> JsonResponse:

@@ -6,10 +6,17 @@ import os
 import re
 import secrets
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
 from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+
+from gateway.models import File, Invocation
+
+MAX_PER_RUN: Final = 10
 
 FRESH_S: Final = 3_600
 """Content younger than this stays: the row that names it may not be written yet."""
@@ -24,6 +31,10 @@ class Readable(Protocol):
 
 class TooLargeError(Exception):
     """More than NEXUS_FILE_MAX_MIB; nothing was kept."""
+
+
+class TooManyError(Exception):
+    """The run has sent MAX_PER_RUN files already."""
 
 
 def path_of(*, sha256: str) -> Path:
@@ -53,6 +64,34 @@ def keep(stream: Readable) -> tuple[str, int]:
     finally:
         coming.unlink(missing_ok=True)
     return digest.hexdigest(), size
+
+
+def keep_for_room(*, run: Invocation, name: str, content_type: str, stream: Readable) -> File:
+    """A file that this run made; it is posted with the answer. Raises TooManyError, TooLargeError."""
+    _check_count(run)  # before what may take long, and once more when it is there
+    sha256, size = keep(stream)
+    with transaction.atomic():
+        Invocation.objects.select_for_update(no_key=True).get(pk=run.pk)  # two files at once are counted one by one
+        _check_count(run)
+        return File.objects.create(
+            sha256=sha256,
+            name=plain_name(name),
+            size=size,
+            content_type=content_type[:200],
+            invocation=run,
+            expires_at=Now() + timedelta(days=settings.NEXUS_KEEP_FILES_DAYS),
+        )
+
+
+def _check_count(run: Invocation) -> None:
+    if File.objects.filter(invocation=run).count() >= MAX_PER_RUN:
+        raise TooManyError
+
+
+def plain_name(name: str) -> str:
+    """As the last part of a path: no folder, nothing that can't be seen."""
+    kept = "".join("_" if sign in "/\\" else sign for sign in name if sign.isprintable())
+    return kept.strip().lstrip(".")[:300] or "file"
 
 
 def forget(*, sha256: str) -> None:

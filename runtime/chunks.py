@@ -10,7 +10,7 @@ from typing import Final
 
 from django.db import connection, transaction
 
-from gateway import audit, sql
+from gateway import audit, redaction, sql
 from gateway.invocations import approvals, transitions
 from gateway.models import FINAL, State
 from nexus_bridge import events
@@ -160,7 +160,7 @@ class _Batch:
             fence=run.fence,
             session=run.session,
             reason=frame.reason[:REASON_LENGTH],
-            detail=frame.message,
+            detail=redaction.masked(frame.message),
         ):
             return Drop(invocation=run.id, reason="not_offered")
         run.state = State.REFUSED
@@ -215,7 +215,7 @@ class _Batch:
             session=run.session,
             outcome=outcome,
             reason=reason[:REASON_LENGTH],
-            detail=frame.message,
+            detail=redaction.masked(frame.message),
             exit_code=None if exit_code is None else max(-MAX_EXIT_CODE, min(exit_code, MAX_EXIT_CODE)),
             sha256=frame.sha256,
             input_tokens=min(frame.usage.input_tokens, MAX_COUNT),

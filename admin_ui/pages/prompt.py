@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 
 from admin_ui.pages.drawing import draw
 from composer.models import Prompt
+from gateway import redaction
 from gateway.models import Invocation, Message
 from runtime.models import Chunk
 
@@ -22,6 +23,8 @@ def show(request: HttpRequest, pk: int) -> HttpResponseBase:
     prompt = Prompt.objects.filter(invocation=row).first()
     sections = _sections(prompt) if prompt is not None else []
     chunks = list(Chunk.objects.filter(invocation=row).order_by("seq")[: MAX_CHUNKS + 1])
+    for chunk in chunks:
+        chunk.payload = redaction.masked(chunk.payload)
     return draw(
         request,
         "nexus/prompt.html",

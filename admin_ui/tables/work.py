@@ -125,11 +125,11 @@ class OnlineFilter(admin.SimpleListFilter):
 
 
 class Bridges(Table):
-    list_display = ("name", "owner_link", "status", "client_version", "last_seen_at", "agents_there", "created_at")
+    list_display = ("name", "owner_link", "status", "load_told", "client_version", "last_seen_at", "agents_there")
     list_select_related = ("owner",)
     list_filter: ClassVar[Any] = (OnlineFilter,)
     search_fields = ("name", "owner__username", "agents__slug")
-    needs = ("offers",)
+    needs = ("offers", "load")
     neighbours = (
         ("agents", "gateway_agent", "bridge"),
         ("join codes", "gateway_joincode", "bridge"),
@@ -143,6 +143,10 @@ class Bridges(Table):
         if bridge.revoked_at is not None:
             return "revoked"
         return "online" if bridge.lease_until is not None and bridge.lease_until > timezone.now() else "asleep"
+
+    @admin.display(description="load")
+    def load_told(self, bridge: Bridge) -> str:
+        return bridge.load_words if self.status(bridge) == "online" else ""
 
     @admin.display(description="agents in its hello")
     def agents_there(self, bridge: Bridge) -> str:

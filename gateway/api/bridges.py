@@ -31,16 +31,21 @@ class BridgeRow(serializers.ModelSerializer[Bridge]):
     agents: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True, many=True)
     is_online = serializers.SerializerMethodField()
     offers = serializers.SerializerMethodField()
+    load = serializers.SerializerMethodField()
 
     class Meta:
         model = Bridge
         fields = (
-            *("id", "name", "owner", "agents", "is_online", "client_version", "last_seen_at", "offers"),
+            *("id", "name", "owner", "agents", "is_online", "client_version", "last_seen_at", "offers", "load"),
             *("token_version", "token_made_at", "old_token_until", "revoked_at", "created_at"),
         )
 
     def get_is_online(self, bridge: Bridge) -> bool:
         return bool(getattr(bridge, "is_live", False))
+
+    @extend_schema_field({"type": "object", "description": "Of its last heartbeat; empty while it is not there."})
+    def get_load(self, bridge: Bridge) -> dict[str, Any]:
+        return bridge.load if self.get_is_online(bridge) and isinstance(bridge.load, dict) else {}
 
     @extend_schema_field({"type": "array", "items": {"type": "object"}, "description": "Agents of its last hello."})
     def get_offers(self, bridge: Bridge) -> list[Any]:

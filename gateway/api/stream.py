@@ -14,6 +14,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from gateway import redaction
 from gateway.api.errors import body
 from gateway.models import FINAL, Invocation
 from runtime.models import Chunk
@@ -80,7 +81,7 @@ def _look(pk: int, after: int) -> tuple[str, list[dict[str, Any]]]:
     rows = (
         Chunk.objects.filter(invocation_id=pk, seq__gt=after).order_by("seq").values("seq", "kind", "payload")[:BATCH]
     )
-    return state, [dict(row) for row in rows]
+    return state, [row | {"payload": redaction.masked(row["payload"])} for row in rows]
 
 
 def _last(request: HttpRequest) -> int:

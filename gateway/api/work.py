@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from composer.models import Prompt
-from gateway import changes
+from gateway import changes, redaction
 from gateway.api.base import Listed
 from gateway.api.doors import name_of
 from gateway.api.lists import Filter, choice, moment, number, words
@@ -43,9 +43,14 @@ class PromptRow(serializers.ModelSerializer[Prompt]):
 
 
 class ChunkRow(serializers.ModelSerializer[Chunk]):
+    payload = serializers.SerializerMethodField()
+
     class Meta:
         model = Chunk
         fields = ("seq", "kind", "payload", "stored_at")
+
+    def get_payload(self, chunk: Chunk) -> str:
+        return redaction.masked(chunk.payload)
 
 
 class Chunks(serializers.Serializer[Any]):

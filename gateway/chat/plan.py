@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway import redaction
 from gateway.models import FINAL, State
 from runtime.reply import Ending, Names, Reply, preparing
 
@@ -94,7 +95,7 @@ class LiveReply:
 
     def read_anew(self) -> None:
         """All output comes a second time: what was made of the first is void, the messages in the chat stay."""
-        self.reply = Reply(names=self.names)
+        self.reply = Reply(names=self.names, secrets=redaction.secrets())
         self.last_seq = 0
 
     def wanted(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from django.utils import timezone
 
+from gateway import redaction
 from gateway.chat import due, outbox
 from gateway.chat.database import DatabaseDownError, DatabaseThread
 from gateway.chat.desk import AccountBrokenError, Chat, Desk
@@ -173,7 +174,7 @@ class Poster:
             chat_id_of=partial(_chat_id, row.id),
             started_at=self._started_at(row),
             names=opening.names,
-            reply=Reply(names=opening.names),
+            reply=Reply(names=opening.names, secrets=redaction.secrets()),
         )
         for posted in opening.parts:
             part = live.part(posted.number)

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from gateway import audit, nudges
+from gateway import audit, nudges, redaction
 from gateway.invocations import cards, grants
 from gateway.invocations.grants import Span
 from gateway.invocations.rights import may_decide
@@ -164,5 +164,5 @@ def _store(question: Approval, *, decision: str, by: User | None, note: str = ""
 
 
 def _storable(text: str) -> str:
-    """What a CLI said may hold a NUL; no column of Postgres does."""
-    return text.replace("\x00", "\ufffd")
+    """What a CLI said may hold a NUL, which no column of Postgres does, and a secret, which no card does."""
+    return redaction.masked(text.replace("\x00", "\ufffd"))

@@ -1,8 +1,12 @@
 """The hub's own tools: search and read what the room may know anyway, pin, remember, ask a person.
 
-All of them are bound to the room of the turn that calls. `ask_person` waits, so it is played by `calling`.
+A file comes by value: no tool takes a path, so nothing outside the agent's own words can be sent with it. All of them are bound to the room of the turn that calls. `ask_person` waits, so it is played by `calling`.
 """
 
+import base64
+import binascii
+import io
+import mimetypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -14,12 +18,14 @@ from composer import asked, landmarks
 from composer.memory import recall, scopes
 from composer.memory.lines import SPOKEN, Line, select
 from composer.models import KINDS, Fact
+from gateway import files, redaction
 from gateway.mcp.definitions import McpError
 from gateway.models import Invocation
 
 MAX_LINES: Final = 50
 SEARCHED_TOKENS: Final = 4_000
 MAX_LINE_CHARS: Final = 2_000
+MAX_FILE_CHARS: Final = 200_000
 CONFIDENCE: Final = 0.7
 """What an agent says weighs less than a person's word, and never replaces it."""
 
@@ -102,6 +108,38 @@ def add_fact(run: Invocation, arguments: Mapping[str, Any]) -> str:
     return f"Remembered for this room: {key} = {value}"
 
 
+def send_file(run: Invocation, arguments: Mapping[str, Any]) -> str:
+    name = text_argument(arguments, "name", most=120)
+    if ("text" in arguments) == ("base64" in arguments):
+        raise BadArgumentsError("text or base64: the content, one of the two")
+    data = _bytes_of(arguments) if "base64" in arguments else _text_of(arguments).encode()
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    try:
+        file = files.keep_for_room(run=run, name=name, content_type=kind, stream=io.BytesIO(data))
+    except files.TooManyError:
+        return f"This turn has sent {files.MAX_PER_RUN} files, which are the most; {name} was not sent."
+    except files.TooLargeError:
+        return f"{name} is larger than this hub takes and was not sent."
+    return f"{file.name} ({file.size} bytes) goes to the room with your answer."
+
+
+def _text_of(arguments: Mapping[str, Any]) -> str:
+    text = arguments["text"]
+    if not isinstance(text, str) or not text or len(text) > MAX_FILE_CHARS:
+        raise BadArgumentsError(f"text: 1 to {MAX_FILE_CHARS} characters")
+    return redaction.masked(text.encode(errors="replace").decode())
+
+
+def _bytes_of(arguments: Mapping[str, Any]) -> bytes:
+    given = arguments["base64"]
+    if not isinstance(given, str) or not given or len(given) > MAX_FILE_CHARS:
+        raise BadArgumentsError(f"base64: 1 to {MAX_FILE_CHARS} characters")
+    try:
+        return base64.b64decode(given, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadArgumentsError("base64: this is not valid Base64") from None
+
+
 TOOLS: Final = (
     OwnTool(
         "search_memory",
@@ -132,6 +170,13 @@ TOOLS: Final = (
         add_fact,
     ),
     OwnTool(
+        "send_file",
+        "Send a file to this room with your answer: its name and its content, as text or as Base64. A file that is on "
+        "disk already need not be read for that: copy it into the folder that your prompt names.",
+        _schema(("name",), name=_text("File name"), text=_text("Its content"), base64=_text("Or its bytes")),
+        send_file,
+    ),
+    OwnTool(
         "ask_person",
         "Ask a person in the room a question and wait for the answer, up to ten minutes. Without `person`: who asked you.",
         _schema(("question",), question=_text("The question"), person=_text("A user name in this room")),
@@ -144,7 +189,7 @@ def text_argument(arguments: Mapping[str, Any], name: str, *, most: int) -> str:
     value = arguments.get(name)
     if not isinstance(value, str) or not value.strip() or len(value) > most or "\0" in value:
         raise BadArgumentsError(f"{name}: a text of 1 to {most} characters")
-    return value.strip()
+    return redaction.masked(value.strip())
 
 
 def _count(arguments: Mapping[str, Any], *, default: int) -> int:

@@ -40,6 +40,16 @@ class Bridge(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def load_words(self) -> str:
+        """What it said of itself in its last heartbeat; empty when it never did."""
+        load = self.load if isinstance(self.load, dict) else {}
+        if not load.get("memory_mib"):
+            return ""
+        waiting = f", {load['unacked_bytes'] // 1024} KiB not taken yet" if load.get("unacked_bytes") else ""
+        running, sessions = load.get("running", 0), load.get("sessions", 0)
+        return f"{running} running, {sessions} CLIs live, {load['memory_mib']} MiB{waiting}"
+
 
 class JoinCode(models.Model):
     bridge = models.ForeignKey(Bridge, on_delete=models.CASCADE, related_name="join_codes")

@@ -38,6 +38,10 @@ class Cleaner:
         text = _LINE_END.sub("\n", text)
         return _SUSPECT.sub("", _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text))
 
+    def finish(self) -> str:
+        """Nothing: what was held back is a sequence that goes on in the next piece, or never."""
+        return ""
+
     def _without_sequences(self, text: str) -> str:
         self._held = ""
         unfinished = _UNFINISHED.search(text)

@@ -5,7 +5,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from nexus_bridge import events
+from nexus_bridge.masking import Masking, Secrets
 from runtime.reply.card import SHOWN_TOOLS, Spent, Work, footer, live_card, one_line, tool_line, tool_result
 from runtime.reply.cleaning import Cleaner
 from runtime.reply.markup import Markup, Names
@@ -43,13 +46,14 @@ class Reply:
     Texts of full parts never change when more events come, except the last of MAX_PARTS.
     """
 
-    def __init__(self, *, names: Names | None = None, limit: int = PART_LIMIT) -> None:
+    def __init__(self, *, names: Names | None = None, secrets: Secrets | None = None, limit: int = PART_LIMIT) -> None:
         self.tool_count = 0
         self.file_count = 0
         self._whole: list[str] = []
         self._whole_chars = 0
         self._markup = Markup(names=names or Names())
-        self._cleaner = Cleaner()
+        self._secrets = secrets or Secrets()
+        self._cleaner = Masking(Cleaner(), secrets=self._secrets)
         self._splitter = Splitter(limit=limit)
         self._limit = limit
         self._message = ""
@@ -87,6 +91,7 @@ class Reply:
             case events.Text():
                 self._on_text(event)
             case events.ToolCall():
+                event = msgspec.structs.replace(event, title=self._secrets.masked(event.title))
                 self.tool_count += event.id not in self._tools
                 self._tools[event.id] = event
                 self._is_paragraph_due = True
@@ -95,11 +100,11 @@ class Reply:
             case events.File():
                 self.file_count += 1
             case events.Permission():
-                self._asks = event.name or event.title or "a tool"
+                self._asks = event.name or self._secrets.masked(event.title) or "a tool"
             case events.Notice():
                 self._asks = ""
                 if event.level != "info":
-                    self._note = event.text
+                    self._note = self._secrets.masked(event.text)
             case events.Done():
                 self._on_done(event)
 
@@ -125,6 +130,7 @@ class Reply:
 
         `whole_name`: the file that holds all of an answer that is cut.
         """
+        self._say(self._cleaner.finish())
         self._take(self._markup.finish())
         mark = MARKS.get(ending.state)
         if not self._has_text and ending.state != "done":
@@ -139,15 +145,21 @@ class Reply:
         return parts
 
     def _on_text(self, event: events.Text) -> None:
+        is_new = self._is_paragraph_due or bool(event.message and event.message != self._message)
+        if is_new:
+            self._say(self._cleaner.finish())
         text = self._cleaner.feed(event.delta)
-        if self._has_text and (self._is_paragraph_due or (event.message and event.message != self._message)):
+        if is_new and self._has_text:
             self._take(self._markup.paragraph())
             text = text.lstrip("\n")
             self._keep("\n\n")
         self._is_paragraph_due = False
-        self._keep(text)
         self._message = event.message or self._message
         self._note = self._asks = ""
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._keep(text)
         self._take(self._markup.feed(text))
         self._has_text = self._has_text or bool(text.strip())
 

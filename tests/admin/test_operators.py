@@ -26,6 +26,9 @@ def run(*words):
 def test_bridges_are_listed_with_their_agents(it):
     told = json.loads(run("list_bridges", "--json"))
 
+    Bridge.objects.filter(pk=it.bridge.pk).update(load={"running": 2, "sessions": 3, "memory_mib": 41})
+
+    assert "2 running, 3 CLIs live, 41 MiB" in run("list_bridges")
     assert (told["owner"], told["agents"], told["state"]) == ("alice", ["claude-alice"], "online")
     assert "online   alice-laptop" in run("list_bridges")
 

@@ -2,8 +2,11 @@
 
 import http.server
 import json
+import os
 import plistlib
+import shutil
 import stat
+import subprocess
 import threading
 from pathlib import Path
 
@@ -201,6 +204,26 @@ def test_a_systemd_unit_starts_this_python_with_this_configuration(tmp_path):
     assert 'ExecStart="/p/python" "-m" "nexus_bridge" "run" "--config" "/c/100%% mine.toml"' in unit.text
     assert 'Environment="PATH=/bin"' in unit.text
     assert "SECRET" not in unit.text
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path):
+    unit = service.unit(
+        platform="linux", home=tmp_path, config=Path("/c/100% $mine.toml"), env={"PATH": "/bin", "LANG": "C.UTF-8"}
+    )
+    service.install(unit, say=lambda _: None)
+
+    looked = subprocess.run(
+        ["systemd-analyze", "--user", "--man=no", "verify", str(unit.path)],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    about_ours = [line for line in looked.stderr.splitlines() if "nexus-bridge" in line]
+    assert about_ours == []
 
 
 def test_a_launchd_plist_does_the_same(tmp_path):

@@ -714,6 +714,22 @@ def test_a_drop_kills_and_forgets_and_an_unknown_one_does_nothing(bridge: Bridge
 # Leaving
 
 
+@pytest.mark.parametrize(("apart_s", "is_final"), [(1.5, True), (31.0, False)])
+def test_two_machines_with_one_journal_do_not_take_turns_for_ever(
+    bridge: Bridge, apart_s: float, is_final: bool
+) -> None:
+    for number in range(4):
+        bridge.connect()
+        bye = Bye(reason="silent", reconnect=True, message="this bridge has said hello on another connection")
+        bridge.session.receive(bye, now=number * apart_s)
+        (left,) = bridge.orders()
+        bridge.session.disconnected()
+
+    assert isinstance(left, Disconnect)
+    assert isinstance(left.error, Replaced) is is_final
+    assert ("stop one of them" in left.reason) is is_final
+
+
 @pytest.mark.parametrize(
     ("bye", "error"),
     [

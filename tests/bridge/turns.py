@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from nexus_bridge.adapters.base import Adapter, Turn
 from nexus_bridge.events import AnyEvent, Done, Permission, Text
@@ -27,10 +28,12 @@ class LiveCli:
         process.write(adapter.start())
         return cls(adapter=adapter, process=process, quiet_s=spawn.quiet_ends_turn_s)
 
-    async def ask(self, text: str, *, decide: Decide = lambda _: False, interrupt_at: str = "") -> list[AnyEvent]:
+    async def ask(
+        self, text: str, *, files: Sequence[Path] = (), decide: Decide = lambda _: False, interrupt_at: str = ""
+    ) -> list[AnyEvent]:
         self.process.begin_turn()
         self.first_text_at = 0.0
-        self.process.write(self.adapter.turn(Turn(text=text)))
+        self.process.write(self.adapter.turn(Turn(text=text, files=tuple(files))))
         said: list[AnyEvent] = []
         while not any(isinstance(event, Done) for event in said):
             for event in await self._next():

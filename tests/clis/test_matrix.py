@@ -22,7 +22,7 @@ from tests.server.hub_world import World
 pytestmark = [
     pytest.mark.real_cli,
     pytest.mark.django_db(transaction=True),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.environ.get("TEST_CLIS") != "1", reason="minutes long: make test-clis"),
 ]
 

@@ -126,6 +126,14 @@ def ask_password(_):
     time.sleep(FOREVER_S)
 
 
+def tell_secrets(size):
+    """What an agent that reads its environment may say, `size` bytes at a time."""
+    text = f"key {os.environ['THE_API_KEY']} and ghp_{'a1B2c3' * 6} and nxb_{'a' * 43}_0123abcd ok\n"
+    for at in range(0, len(text), int(size)):
+        say(text[at : at + int(size)])
+        time.sleep(0.002)
+
+
 def read_input(_):
     """Waits for a line and repeats its length."""
     received = b""

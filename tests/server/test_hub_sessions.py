@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from gateway import bridges, invocations
 from gateway.invocations import approvals
@@ -141,6 +143,28 @@ async def test_a_program_overtaken_by_its_own_late_hello_is_asked_to_come_again(
     async with raw_bridge(gateway, world.token, world.agent) as alive, raw_bridge(gateway, world.token, world.agent):
         bye = await alive.until("bye")
         assert (bye["reason"], bye["reconnect"]) == ("silent", True)
+
+
+async def test_bridges_of_two_protocol_versions_work_at_one_hub_each_with_its_load(gateway, world):
+    other = await sync_to_async(world.second_bridge)()
+    async with raw_bridge(gateway, world.token, world.agent) as older, raw_socket(gateway, other.token) as newer:
+        await newer.send(**hello(other.agent, journal=OTHER_JOURNAL) | {"versions": [2, 1], "what_is_new": True})
+        assert (await newer.until("welcome"))["version"] == 1
+        for bridge, running in ((older, 1), (newer, 2)):
+            await bridge.send(type="heartbeat", at=1.0, load={"running": running, "memory_mib": 40, "more": 7})
+            await bridge.until("heartbeat")
+
+        # A lease that is half spent is renewed, and what its bridge said of itself is stored with it.
+        await sync_to_async(Bridge.objects.update)(lease_until=timezone.now() + timedelta(seconds=1))
+        async with asyncio.timeout(20):
+            while [bridge.load_words for bridge in await sync_to_async(list)(Bridge.objects.order_by("pk"))] != [
+                "1 running, 0 CLIs live, 40 MiB",
+                "2 running, 0 CLIs live, 40 MiB",
+            ]:
+                await asyncio.sleep(0.05)
+        prompt = await offered(world, older)
+        await older.send(type="accepted", **run_of(prompt))
+        await until_state(world, prompt["invocation"], State.RUNNING)
 
 
 async def test_frames_of_a_replaced_session_change_nothing(gateway, world):

@@ -11,13 +11,14 @@ import httpx2
 import pytest
 from asgiref.sync import sync_to_async
 from django.db.models.functions import Now
+from django.utils import timezone
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from composer.models import Fact, Landmark
 from gateway import bridge_auth, mcp
 from gateway.invocations import approvals
-from gateway.models import Approval, AuditEntry, Bridge, Invocation, McpServer, RoomTool, State, ToolToken
+from gateway.models import Approval, AuditEntry, Bridge, File, Invocation, McpServer, RoomTool, State, ToolToken
 from tests.server import people
 from tests.server.gateway_process import running_gateway
 from tests.server.hub_world import World
@@ -126,7 +127,7 @@ async def test_the_hubs_own_tools_are_listed_and_nothing_else_without_leave(gate
     async with client(gateway, token) as one:
         tools = [tool.name for tool in (await one.list_tools()).tools]
 
-    assert tools == ["search_memory", "read_room", "pin_decision", "add_fact", "ask_person"]
+    assert tools == ["search_memory", "read_room", "pin_decision", "add_fact", "send_file", "ask_person"]
 
 
 async def test_a_call_after_the_turn_does_nothing(gateway, token, run):
@@ -180,6 +181,33 @@ async def test_facts_and_pins_are_kept_for_the_room(gateway, token, run):
     assert await sync_to_async(audited)() == [("add_fact", "done"), ("pin_decision", "done")]
 
 
+async def test_a_file_comes_by_value_and_its_name_leads_nowhere(gateway, token, run, settings):
+    text, _ = await called(gateway, token, "send_file", name="../../etc/passwd", text="two\nlines")
+    await called(gateway, token, "send_file", name="dot.png", base64="iVBORw0KGgo=")
+
+    kept = await sync_to_async(lambda: list(File.objects.order_by("pk")))()
+    assert text == "_.._etc_passwd (9 bytes) goes to the room with your answer."
+    assert [(file.name, file.size, file.invocation_id) for file in kept] == [
+        ("_.._etc_passwd", 9, run.pk),
+        ("dot.png", 8, run.pk),
+    ]
+    assert [file.posted_at for file in kept] == [None, None]
+    assert await sync_to_async(audited)() == [("send_file", "done")] * 2
+
+
+async def test_more_files_than_a_turn_may_send_are_left(gateway, token, run):
+    many = [
+        File(sha256="a" * 64, name="x", size=1, invocation=run, expires_at=timezone.now() + timedelta(days=1))
+        for _ in range(10)
+    ]
+    await sync_to_async(File.objects.bulk_create)(many)
+
+    text, _ = await called(gateway, token, "send_file", name="one.txt", text="x")
+
+    assert "10 files, which are the most" in text
+    assert await sync_to_async(File.objects.count)() == 10
+
+
 async def test_a_persons_fact_is_not_changed_by_an_agent(gateway, token, run, world):
     await called(gateway, token, "add_fact", key="staging", value="old")
     await sync_to_async(Fact.objects.update)(set_by=world.alice, value="by hand")
@@ -198,6 +226,10 @@ async def test_a_persons_fact_is_not_changed_by_an_agent(gateway, token, run, wo
         ("add_fact", {"key": "", "value": "x"}, "key"),
         ("pin_decision", {"kind": "nothing"}, "kind"),
         ("search_memory", {}, "query"),
+        ("send_file", {"name": "a.txt"}, "text or base64"),
+        ("send_file", {"name": "a.txt", "text": "x" * 200_001}, "200000"),
+        ("send_file", {"name": "a.png", "base64": "no base64!"}, "not valid"),
+        ("send_file", {"name": "", "text": "x"}, "name"),
         ("no_such_tool", {}, "no leave"),
     ],
 )

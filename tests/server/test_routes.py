@@ -11,7 +11,7 @@ from django.db import connection
 from django.urls import get_resolver
 
 from composer.models import Prompt
-from gateway import bridge_auth, bridge_http, files, health
+from gateway import bridge_auth, files, health
 from gateway.hub import outgoing
 from gateway.models import File
 from nexus_bridge import protocol
@@ -132,12 +132,12 @@ def test_a_turn_sends_a_file_and_nobody_else_does(client, world, monkeypatch, se
     sent = client.post("/bridge/files/", data=b"report", content_type="text/plain", headers=headers)
     assert sent.status_code == 201
     stored = File.objects.get(pk=int(sent.json()["id"]))
-    assert (stored.name, stored.invocation_id) == (".._.._etc_passé", row.pk)
+    assert (stored.name, stored.invocation_id) == ("_.._etc_passé", row.pk)
     assert files.path_of(sha256=sent.json()["sha256"]).read_bytes() == b"report"
 
     settings.NEXUS_FILE_MAX_MIB = 0
     assert client.post("/bridge/files/", data=b"long", content_type="text/plain", headers=headers).status_code == 413
-    monkeypatch.setattr(bridge_http, "MAX_FILES", 1)
+    monkeypatch.setattr(files, "MAX_PER_RUN", 1)
     assert client.post("/bridge/files/", data=b"", content_type="text/plain", headers=headers).status_code == 409
     assert client.post("/bridge/files/", data=b"x", content_type="text/plain").status_code == 401
 

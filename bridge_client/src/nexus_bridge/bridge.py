@@ -18,7 +18,7 @@ from nexus_bridge.environment import clean_env
 from nexus_bridge.files import fetch_files
 from nexus_bridge.journal import Journal
 from nexus_bridge.orders import Refusal
-from nexus_bridge.process import Process, TreeLimits
+from nexus_bridge.process import Process, SpawnFailed, TreeLimits
 from nexus_bridge.protocol import AgentOffer, Prompt
 from nexus_bridge.room_files import Told, send_files
 from nexus_bridge.runner import Runner
@@ -29,6 +29,7 @@ from nexus_bridge.view import View, printable
 
 CAPABILITIES: Final = ("decisions", "files")
 PROBE_S: Final = 20.0
+MAX_VERSION_BYTES: Final = 4096
 IMMEDIATE_EXIT: Final = 130
 
 
@@ -104,22 +105,21 @@ async def cli_version(*, agent: Agent) -> str:
     argv = adapter_class(agent.cli).version_argv(agent.command)
     if not argv:
         return ""
+    env = clean_env(inherited=os.environ, extra=agent.env)
     try:
-        async with asyncio.timeout(PROBE_S):
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=clean_env(inherited=os.environ, extra=agent.env),
-            )
-            try:
-                out, _ = await process.communicate()
-            finally:
-                if process.returncode is None:
-                    process.kill()
-    except (OSError, TimeoutError):
+        # Guarded as for a turn: what this starts must not outlive it.
+        process = await Process.start(Spawn(argv=argv, env=env, cwd=agent.workdir))
+    except SpawnFailed:
         return ""
+    out = b""
+    try:
+        process.close_stdin()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_S):
+                while len(out) < MAX_VERSION_BYTES and b"\n" not in out.lstrip() and (data := await process.read()):
+                    out += data
+    finally:
+        await process.kill()
     first = out.decode(errors="replace").strip().partition("\n")[0]
     return printable(first)[:200]
 

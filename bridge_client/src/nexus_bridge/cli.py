@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nexus-bridge", description="Connects the agent CLIs of this machine to Nexus."
     )
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="connect and answer prompts until Ctrl-C")
     run.add_argument("--show-prompts", action="store_true", help="show the text of prompts in this terminal")

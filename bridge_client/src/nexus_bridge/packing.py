@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from nexus_bridge import events
-from nexus_bridge.events import AnyEvent, Done, Event, Notice, Permission, Text, Thinking
+from nexus_bridge.events import AnyEvent, Done, Event, Notice, Text, Thinking
 from nexus_bridge.protocol import ChunkKind
 from nexus_bridge.spool import wire_bytes
 
@@ -44,12 +44,10 @@ class Packer:
         self._tail_bytes = min(TAIL_BYTES, output_bytes // 2)
         self._head_bytes = output_bytes - self._tail_bytes
         self._cleaner = cleaner
-        self._text = cleaner()
-        self._last_text = Text(delta="")
-        self._thinking = cleaner()
-        self._pending: list[AnyEvent] = []
-        self._open: Text | Thinking | None = None
+        self._stream: Text | Thinking | None = None
+        self._stream_cleaner = cleaner()
         self._deltas: list[str] = []
+        self._pending: list[Packed] = []
         self._size = 0
         self._has_text = False
         self.pending_chars = 0
@@ -60,30 +58,26 @@ class Packer:
 
     def add(self, event: AnyEvent) -> None:
         match event:
-            case Text():
-                self._has_text = True
-                self._last_text = event
-                self._add_delta(event, self._text.feed(event.delta))
-            case Thinking():
-                self._add_delta(event, self._thinking.feed(event.delta))
+            case Text() | Thinking():
+                self._has_text |= isinstance(event, Text)
+                self._add_delta(event)
             case Done():
                 self._done = event
             case _:
-                self._close_delta()
-                self._pending.append(self._cleaned(event))
+                self._end_stream()
+                self._pending.append(_pack(self._cleaned(event)))
 
     def take(self) -> list[Packed]:
         """Chunks to send now; beyond the head of the output only questions pass, the rest waits for `finish`."""
-        self._close_delta()
+        self._pack_deltas()
         pending, self._pending = self._pending, []
         self.pending_chars = 0
         out: list[Packed] = []
-        for event in pending:
-            for packed in _pack(event):
-                if isinstance(event, Permission):
-                    out.append(packed)
-                else:
-                    self._count(packed, out)
+        for packed in pending:
+            if packed[0] == "permission":
+                out.append(packed)
+            else:
+                self._count(packed, out)
         return out
 
     def finish(self) -> list[Packed]:
@@ -91,23 +85,35 @@ class Packer:
         done = self._done
         if done is not None and done.text and not self._has_text:  # a CLI that says its answer only once
             self.add(Text(delta=done.text))
-        if held := self._text.finish():
-            self._add_delta(self._last_text, held)
+        self._end_stream()
         out = self.take()
         if self.left_out_bytes:
-            out += _pack(Notice(level="warning", text=f"{self.left_out_bytes} bytes of output are left out here."))
+            out.append(
+                _pack(Notice(level="warning", text=f"{self.left_out_bytes} bytes of output are left out here."))
+            )
         out += self._tail
         self._tail.clear()
         if done is not None:
-            out += _pack(_fitting_done(self._cleaned(done)))
+            out.append(_pack(_fitting_done(self._cleaned(done))))
         return out
 
-    def _add_delta(self, event: Text | Thinking, cleaned: str) -> None:
-        if self._open is None or not _continues(event, self._open):
-            self._close_delta()
-            self._open = event
+    def _add_delta(self, event: Text | Thinking) -> None:
+        if self._stream is None or not _continues(event, self._stream):
+            self._end_stream()
+            self._stream = event
+        self._keep(self._stream_cleaner.feed(event.delta))
+
+    def _keep(self, cleaned: str) -> None:
         self._deltas.append(cleaned)
         self.pending_chars += len(cleaned)
+
+    def _end_stream(self) -> None:
+        """What is said next is no part of it: what the cleaner held back belongs before that."""
+        if self._stream is not None:
+            self._keep(self._stream_cleaner.finish())
+            self._pack_deltas()
+            self._stream_cleaner = self._cleaner()
+            self._stream = None
 
     def _cleaned(self, event: _OneEvent) -> _OneEvent:
         """The texts of an event that is no stream; ids stay as the CLI gave them, for its answer is matched by them."""
@@ -122,11 +128,10 @@ class Packer:
         cleaner = self._cleaner()
         return cleaner.feed(text) + cleaner.finish()
 
-    def _close_delta(self) -> None:
-        """What was said in pieces becomes as few events as their size allows."""
-        if self._open is not None and (text := "".join(self._deltas)):
-            self._pending += (msgspec.structs.replace(self._open, delta=piece) for piece in _pieces(text))
-        self._open = None
+    def _pack_deltas(self) -> None:
+        """What was said in pieces becomes as few chunks as their size allows."""
+        if self._stream is not None and (text := "".join(self._deltas)):
+            self._pending += _pack_text(self._stream, text)
         self._deltas.clear()
 
     def _count(self, packed: Packed, out: list[Packed]) -> None:
@@ -150,21 +155,31 @@ def _continues(event: Text | Thinking, before: Text | Thinking) -> bool:
     return type(event) is type(before)
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pack_text(event: Text | Thinking, text: str) -> Iterator[Packed]:
+    """Cut to size before anything is made of it: a copy of a large text costs more than many of small ones."""
+    for start in range(0, len(text), TEXT_PIECE_BYTES):
+        yield from _pack_piece(event, text[start : start + TEXT_PIECE_BYTES])
+
+
+def _pack_piece(event: Text | Thinking, text: str) -> Iterator[Packed]:
     """Halves of halves until each fits; text full of quotes grows when it is escaped."""
-    if len(text) <= 1 or (
-        len(text.encode()) <= TEXT_PIECE_BYTES and wire_bytes(events.encode(Text(delta=text))) <= CHUNK_WIRE_BYTES
-    ):
-        yield text
-        return
-    middle = min(len(text) // 2, TEXT_PIECE_BYTES)
-    yield from _pieces(text[:middle])
-    yield from _pieces(text[middle:])
+    if text.isascii() or len(text) <= 1 or len(text.encode()) <= TEXT_PIECE_BYTES:
+        payload = events.encode(msgspec.structs.replace(event, delta=text))
+        if len(text) <= 1 or wire_bytes(payload) <= CHUNK_WIRE_BYTES:
+            yield _kind(event), payload
+            return
+    middle = len(text) // 2
+    yield from _pack_piece(event, text[:middle])
+    yield from _pack_piece(event, text[middle:])
 
 
-def _pack(event: AnyEvent) -> list[Packed]:
-    kind: ChunkKind = events.kind_of(event)  # type: ignore[assignment]  # the tags are the kinds
-    return [(kind, events.encode(_fitting(event)))]
+def _kind(event: AnyEvent) -> ChunkKind:
+    return events.kind_of(event)  # type: ignore[return-value]  # the tags are the kinds
+
+
+def _pack(event: AnyEvent) -> Packed:
+    fitting = _fitting(event)
+    return _kind(fitting), events.encode(fitting)
 
 
 def _fitting_done(done: Done) -> Done:

@@ -8,6 +8,7 @@ journal first: nothing leaves that a restart could not repeat.
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
+from nexus_bridge import rival
 from nexus_bridge.errors import CredentialsRefused, FinalError, Replaced, SentAway, UpgradeRequired
 from nexus_bridge.journal import Journal
 from nexus_bridge.lanes import Lanes
@@ -71,6 +72,7 @@ class Session:
         )
         self._phase: Literal["apart", "greeting", "ready"] = "apart"
         self._bad_frame_count = 0
+        self._rival = rival.Rival()
         self.id = ""
 
     # The connection
@@ -144,7 +146,7 @@ class Session:
     def receive(self, frame: FromHub, *, now: float) -> None:
         match frame:
             case Bye():
-                self._bye(frame)
+                self._bye(frame, now=now)
             case Error():
                 self._post.tell(f"the hub did not take a frame ({frame.about}): {frame.code} {frame.message}".rstrip())
             case Heartbeat():
@@ -245,7 +247,7 @@ class Session:
                 message = "The bridge was restarted while this ran."
                 self._output.end(run, Ending(outcome="interrupted", reason="bridge_restarted", message=message))
 
-    def _bye(self, bye: Bye) -> None:
+    def _bye(self, bye: Bye, *, now: float) -> None:
         said = f": {bye.message}" if bye.message else ""
         match bye.reason:
             case "replaced":
@@ -254,6 +256,8 @@ class Session:
                 self._leave(CredentialsRefused(f"the bridge token was revoked; ask for a new one{said}"))
             case "upgrade_required":
                 self._leave(UpgradeRequired(f"the hub needs another version of nexus-bridge{said}"))
+            case "silent" if self._rival.overtakes(now=now):
+                self._leave(rival.error())
             case _ if not bye.reconnect:
                 self._leave(SentAway(f"the hub sent this bridge away ({bye.reason}){said}"))
             case _:

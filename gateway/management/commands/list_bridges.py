@@ -39,6 +39,8 @@ def _told(bridge: Bridge, *, is_online: bool) -> dict[str, Any]:
         "owner": bridge.owner.username if bridge.owner is not None else "",
         "agents": [agent.slug for agent in bridge.agents.all()],
         "state": "revoked" if bridge.revoked_at is not None else "online" if is_online else "asleep",
+        "load": bridge.load if is_online else {},
+        "load_words": bridge.load_words if is_online else "",
         "client_version": bridge.client_version,
         "last_seen_at": bridge.last_seen_at.isoformat() if bridge.last_seen_at is not None else None,
     }
@@ -46,5 +48,8 @@ def _told(bridge: Bridge, *, is_online: bool) -> dict[str, Any]:
 
 def _line(one: dict[str, Any]) -> str:
     seen = f", last seen {one['last_seen_at']}" if one["last_seen_at"] else ", never seen"
+    load = f"; {one['load_words']}" if one["load_words"] else ""
     owner = f" of {one['owner']}" if one["owner"] else " of the host"
-    return f"{one['id']:>5}  {one['state']:8} {one['name']}{owner}: {', '.join(one['agents']) or 'no agent'}{seen}"
+    return (
+        f"{one['id']:>5}  {one['state']:8} {one['name']}{owner}: {', '.join(one['agents']) or 'no agent'}{seen}{load}"
+    )
