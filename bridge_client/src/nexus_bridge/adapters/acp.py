@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 from nexus_bridge.adapters.acp_answers import kind_of, model_of, words_of
 from nexus_bridge.adapters.acp_output import AcpOutput
 from nexus_bridge.adapters.base import Capabilities, Profile, Spawn, Turn
-from nexus_bridge.adapters.failures import kind_of_words
+from nexus_bridge.adapters.failures import ended_in_turn, kind_of_words
 from nexus_bridge.adapters.lines import Frame, JsonLines, list_of, object_of, text_of
 from nexus_bridge.adapters.prompt_text import break_syntax
 from nexus_bridge.adapters.rpc import NOT_FOUND, Rpc
@@ -89,7 +89,7 @@ class AcpAdapter:
         self._is_open = True
         self._is_interrupting = False
         self._output.begin()
-        self._prompt = self._broken("\n".join([turn.text, *(f"Attached file: {path}" for path in turn.files)]))
+        self._prompt = break_syntax("\n".join([turn.text, *(f"Attached file: {path}" for path in turn.files)]))
         self._prompt_when_ready()
         return self._rpc.take()
 
@@ -128,13 +128,9 @@ class AcpAdapter:
 
     def exited(self, *, code: int, stderr_tail: str) -> list[AnyEvent]:
         said = [event for frame in self._lines.finish() for event in self._read(frame)]
-        if not self._is_open:
-            return said
-        if self._is_interrupting:
-            return [*said, *self._end(Done(status="interrupted"))]
-        last = (stderr_tail.strip().splitlines() or [self._lines.last_noise])[-1]
-        message = f"{self.quirks.title} ended in the middle of its turn (exit code {code}). {last}".rstrip()
-        return [*said, *self._end(Done(status="error", error_kind=kind_of_words(last) or "crash", message=message))]
+        words = stderr_tail.strip() or self._lines.last_noise
+        is_asked = self._is_interrupting
+        return [*said, *self._end(ended_in_turn(self.quirks.title, code=code, words=words, is_asked=is_asked))]
 
     @property
     def unknown(self) -> Mapping[str, int]:
@@ -301,6 +297,3 @@ class AcpAdapter:
             return []
         self._is_open = False
         return self._output.end(done, result=result or {})
-
-    def _broken(self, text: str) -> str:
-        return break_syntax(text)

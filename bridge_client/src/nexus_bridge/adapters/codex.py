@@ -12,7 +12,7 @@ from nexus_bridge.adapters import codex_tools
 from nexus_bridge.adapters.base import Capabilities, Profile, Spawn, Turn
 from nexus_bridge.adapters.codex_exec import CodexExec
 from nexus_bridge.adapters.codex_output import CodexOutput, failure
-from nexus_bridge.adapters.failures import kind_of_words
+from nexus_bridge.adapters.failures import ended_in_turn
 from nexus_bridge.adapters.lines import Frame, JsonLines, object_of, text_of
 from nexus_bridge.adapters.prompt_text import break_dollar, break_syntax
 from nexus_bridge.adapters.rpc import NOT_FOUND, Rpc
@@ -129,12 +129,9 @@ class CodexAdapter:
         said = [event for frame in self._lines.finish() for event in self._read(frame)]
         if not self._output.is_open:
             return said
-        if self._is_interrupting:
-            return [*said, *self._output.end(Done(status="interrupted"))]
-        last = (stderr_tail.strip().splitlines() or [self._lines.last_noise])[-1]
-        message = f"Codex ended in the middle of its turn (exit code {code}). {last}".rstrip()
-        kind = kind_of_words(last) or "crash"
-        return [*said, *self._output.end(Done(status="error", error_kind=kind, message=message))]
+        words = stderr_tail.strip() or self._lines.last_noise
+        is_asked = self._is_interrupting
+        return [*said, *self._output.end(ended_in_turn("Codex", code=code, words=words, is_asked=is_asked))]
 
     @property
     def unknown(self) -> dict[str, int]:

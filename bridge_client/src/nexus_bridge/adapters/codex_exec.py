@@ -5,7 +5,7 @@ from typing import Final
 
 from nexus_bridge.adapters import codex_tools
 from nexus_bridge.adapters.codex_output import failure
-from nexus_bridge.adapters.failures import kind_of_words
+from nexus_bridge.adapters.failures import ended_in_turn
 from nexus_bridge.adapters.lines import Frame, JsonLines, count_of, object_of, text_of
 from nexus_bridge.events import AnyEvent, Done, Notice, Session, Text, Thinking, ToolResult, Usage
 
@@ -37,15 +37,12 @@ class CodexExec:
         said = [event for frame in self._lines.finish() for event in self._read(frame)]
         if not self._is_open:
             return said
-        if self._is_interrupting:
-            return [*said, *self._end(Done(status="interrupted"))]
-        lower = stderr_tail.lower()
-        if self._is_resumed and not self._has_begun and any(words.lower() in lower for words in _FORGOTTEN):
+        is_asked, lower = self._is_interrupting, stderr_tail.lower()
+        is_new = self._is_resumed and not self._has_begun and not is_asked
+        if is_new and any(words.lower() in lower for words in _FORGOTTEN):
             return [*said, *self._end(Done(status="error", error_kind="session", message="Codex forgot the session."))]
-        last = (stderr_tail.strip().splitlines() or [self._lines.last_noise])[-1]
-        message = f"Codex ended in the middle of its turn (exit code {code}). {last}".rstrip()
-        kind = kind_of_words(last) or "crash"
-        return [*said, *self._end(Done(status="error", error_kind=kind, message=message))]
+        words = stderr_tail.strip() or self._lines.last_noise
+        return [*said, *self._end(ended_in_turn("Codex", code=code, words=words, is_asked=is_asked))]
 
     def _read(self, frame: Frame) -> list[AnyEvent]:
         match text_of(frame, "type"):

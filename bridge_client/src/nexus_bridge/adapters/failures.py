@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from nexus_bridge.adapters.lines import text_of
-from nexus_bridge.events import ErrorKind
+from nexus_bridge.events import Done, ErrorKind
 
 STATUS_KINDS: Final[dict[int, ErrorKind]] = {
     401: "auth",
@@ -45,3 +45,12 @@ def plain_message(words: str) -> str:
     except ValueError:
         return words
     return text_of(found, "error", "message") or text_of(found, "message") or words
+
+
+def ended_in_turn(title: str, *, code: int, words: str, is_asked: bool) -> Done:
+    """The process is gone and its turn was open. `words`: its last ones; `is_asked`: somebody had asked it to stop."""
+    if is_asked:
+        return Done(status="interrupted")
+    last = (words.splitlines() or [""])[-1]
+    message = f"{title} ended in the middle of its turn (exit code {code}). {last}".rstrip()
+    return Done(status="error", error_kind=kind_of_words(last) or "crash", message=message)
