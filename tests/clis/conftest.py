@@ -21,7 +21,7 @@ from tests.clis.table import PASSED, TABLE
 from tests.server.conftest import a_flush_deletes_rows  # noqa: F401 - a fixture
 
 FAKE_API = ROOT.parent / "shared" / "tools" / "fake_model_api.py"
-START_S = 20.0
+START_S = 90.0
 
 
 @dataclass(frozen=True)

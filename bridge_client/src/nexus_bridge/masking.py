@@ -44,8 +44,10 @@ _TOKENS: Final[Sequence[tuple[Sequence[str], str, str]]] = (
 )
 _BEGINNINGS: Final = tuple(prefix for prefixes, _, _ in _TOKENS for prefix in prefixes)
 _HALF_BEGINNINGS: Final = tuple({prefix[:size] for prefix in _BEGINNINGS for size in range(1, len(prefix))})
-_MARKS: Final = ("_", "-", *(prefix for prefix in _BEGINNINGS if not {"_", "-"} & set(prefix)))
-"""Each beginning holds one of these: what has none needs no closer look."""
+_MARKS: Final = {
+    mark: [one for one in _BEGINNINGS if next(sign for sign in "_-JGA" if sign in one) == mark] for mark in "_-JGA"
+}
+"""Beginnings by a sign that each holds: what has none of these signs needs no closer look."""
 
 _SIGNS: Final = string.ascii_letters + string.digits + "_-."
 _PEM: Final = "-----BEGIN "
@@ -98,9 +100,9 @@ class Secrets:
 
     def _holds(self, text: str) -> bool:
         """Nearly always no: searching for fixed words costs next to nothing, the pattern would cost a lot."""
-        return any(secret in text for secret in self._known) or (
-            any(mark in text for mark in _MARKS)
-            and any(beginning in text and whole.search(text) for beginning, whole in _WHOLE.items())
+        return any(secret in text for secret in self._known) or any(
+            mark in text and any(one in text and _WHOLE[one].search(text) for one in beginnings)
+            for mark, beginnings in _MARKS.items()
         )
 
     def _begun(self, text: str, first: int) -> int:
@@ -118,7 +120,8 @@ def _begun_token(text: str, first: int) -> int:
     """A token may begin in the last word, with half a beginning at the very end, or as a key of many lines."""
     begun = [len(text)]
     word = max(len(text.rstrip(_SIGNS)), len(text) - MAX_HELD, first)
-    if any(beginning in text[word:] for beginning in _BEGINNINGS) and (found := _BEGUN_TOKEN.search(text, word)):
+    last = text[word:]
+    if any(beginning in last for beginning in _BEGINNINGS) and (found := _BEGUN_TOKEN.search(text, word)):
         begun.append(found.start())
     if text.endswith(_HALF_BEGINNINGS):
         begun += [len(text) - len(half) for half in _HALF_BEGINNINGS if text.endswith(half)]

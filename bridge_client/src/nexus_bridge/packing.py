@@ -11,8 +11,8 @@ from nexus_bridge.events import AnyEvent, Done, Event, Notice, Text, Thinking
 from nexus_bridge.protocol import ChunkKind
 from nexus_bridge.spool import wire_bytes
 
-TEXT_PIECE_BYTES: Final = 16 * 1024
-"""Longer text is cut into several chunks, so that one never blocks the way for another run's."""
+TEXT_PIECE_BYTES: Final = 15 * 1024
+"""Longer text is cut into several chunks, so that one never blocks the way for another run's and two fit into a frame."""
 
 CHUNK_WIRE_BYTES: Final = 30_000
 """What one chunk may take in a frame of 32 KiB, escapes included."""

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 PACK_S: Final = 0.04
 """Chunks leave at most this often; the first after a silence leaves at once."""
 
-PACK_CHARS: Final = 64 * 1024
-"""More than this does not wait: a CLI that pours is to meet the window soon."""
+PACK_CHARS: Final = 24 * 1024
+"""More than this does not wait: it fills a frame, and a CLI that pours is to meet the window soon."""
 
 OBEY_S: Final = 3.0
 """A CLI that was asked to stop is killed after this long."""
