@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from composer.prompt import Section, piece, plain, render
-from nexus_bridge.adapters import acp, adapter_class, claude, codex
+from nexus_bridge.adapters import adapter_class
 from nexus_bridge.adapters.base import Profile
 from nexus_bridge.files import _safe_name
 from tests.bridge.turns import LiveCli, done_of
@@ -35,14 +35,6 @@ COMMANDS = {
     "opencode": (".opencode/command/evil.md", "---\ndescription: none\n---\nCANARY-command $ARGUMENTS\n"),
 }
 """A command of the project's own, in the place where this CLI looks for it."""
-
-SINGS = {
-    "claude": "see @{outside} now",
-    "gemini": "see @notes.md now",
-    "codex": "",
-    "hermes": "see @file:notes.md now",
-}
-"""What this CLI expands when nobody breaks it, by our measurements; empty: nothing that we know of."""
 
 
 class Trap:
@@ -149,13 +141,11 @@ async def test_nothing_that_is_only_mentioned_is_read_run_or_fetched(kit, cli, t
     assert any("mallory" in body for body in trap.api.bodies())
 
 
-@EACH_KIT
+@pytest.mark.parametrize("kit", KITS[:1], ids=lambda kit: kit.kind)
 async def test_the_canary_sings_where_nobody_breaks_the_words(kit, cli, trap, monkeypatch):
-    if not (words := SINGS.get(kit.kind, "")):
-        pytest.skip("expands nothing that we know of over this protocol")
-    for module in (acp, claude, codex):
-        monkeypatch.setattr(module, "break_syntax", lambda text: text)
+    """Of Claude Code; over their protocols the others expanded nothing of this when it was tried without breaks."""
+    monkeypatch.setattr("nexus_bridge.adapters.claude.break_syntax", lambda text: text)
 
-    await cli.ask(words.format(outside=trap.outside))
+    await cli.ask(f"see @{trap.outside} now")
 
-    assert trap.sung() != []
+    assert trap.sung() == ["CANARY-outside"]

@@ -7,10 +7,10 @@ from gateway import redaction
 from gateway.models import Approval, State
 from nexus_bridge import events
 from nexus_bridge.masking import MASK
-from nexus_bridge.protocol import Chunks, End, output_digest
+from nexus_bridge.protocol import Chunk, Chunks, End, output_digest
 from runtime import chunks
 from runtime.reply import Ending, Reply, Spent
-from tests.server.hub_world import World, chunk
+from tests.server.hub_world import World
 
 GITHUB = "ghp_" + "a1B2c3" * 6
 DONE = Ending("done", Spent())
@@ -75,7 +75,7 @@ def test_questions_and_the_reason_of_an_end_are_masked():
     row = world.row(pk)
     asked = events.encode(events.Permission(id="p", name="Bash", detail=f"export KEY={GITHUB}"))
     frames = [
-        Chunks(invocation=pk, fence=row.fence, chunks=[chunk(1, asked, kind="permission")]),
+        Chunks(invocation=pk, fence=row.fence, chunks=[Chunk(seq=1, kind="permission", payload=asked)]),
         End(
             invocation=pk,
             fence=row.fence,
