@@ -81,7 +81,7 @@ def _look(pk: int, after: int) -> tuple[str, list[dict[str, Any]]]:
     rows = (
         Chunk.objects.filter(invocation_id=pk, seq__gt=after).order_by("seq").values("seq", "kind", "payload")[:BATCH]
     )
-    return state, [row | {"payload": redaction.masked(row["payload"])} for row in rows]
+    return state, [dict(row) | {"payload": redaction.masked(row["payload"])} for row in rows]
 
 
 def _last(request: HttpRequest) -> int:

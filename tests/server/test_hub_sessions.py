@@ -145,6 +145,10 @@ async def test_a_program_overtaken_by_its_own_late_hello_is_asked_to_come_again(
         assert (bye["reason"], bye["reconnect"]) == ("silent", True)
 
 
+def loads():
+    return [bridge.load_words for bridge in Bridge.objects.order_by("pk")]
+
+
 async def test_bridges_of_two_protocol_versions_work_at_one_hub_each_with_its_load(gateway, world):
     other = await sync_to_async(world.second_bridge)()
     async with raw_bridge(gateway, world.token, world.agent) as older, raw_socket(gateway, other.token) as newer:
@@ -157,10 +161,7 @@ async def test_bridges_of_two_protocol_versions_work_at_one_hub_each_with_its_lo
         # A lease that is half spent is renewed, and what its bridge said of itself is stored with it.
         await sync_to_async(Bridge.objects.update)(lease_until=timezone.now() + timedelta(seconds=1))
         async with asyncio.timeout(20):
-            while [bridge.load_words for bridge in await sync_to_async(list)(Bridge.objects.order_by("pk"))] != [
-                "1 running, 0 CLIs live, 40 MiB",
-                "2 running, 0 CLIs live, 40 MiB",
-            ]:
+            while await sync_to_async(loads)() != ["1 running, 0 CLIs live, 40 MiB", "2 running, 0 CLIs live, 40 MiB"]:
                 await asyncio.sleep(0.05)
         prompt = await offered(world, older)
         await older.send(type="accepted", **run_of(prompt))

@@ -74,7 +74,7 @@ def test_questions_and_the_reason_of_an_end_are_masked():
     pk = world.ask()
     row = world.row(pk)
     asked = events.encode(events.Permission(id="p", name="Bash", detail=f"export KEY={GITHUB}"))
-    frames = [
+    frames: list[chunks.FromRun] = [
         Chunks(invocation=pk, fence=row.fence, chunks=[Chunk(seq=1, kind="permission", payload=asked)]),
         End(
             invocation=pk,
