@@ -30,6 +30,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("MCP servers", "dns", "gateway_mcpserver_changelist"),
             ("Room × tool", "grid_on", "tool_matrix"),
+            ("MCP secrets", "key", "mcp_secrets"),
         ),
     ),
     (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.http.response import HttpResponseBase
 
-from admin_ui.pages import bridges, console, knowledge, matrix, prompt, records
+from admin_ui.pages import bridges, console, knowledge, matrix, prompt, records, servers, tool_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,14 @@ pages = (
     Page("confirm/", "confirm", bridges.confirm),
     Page("landmarks/<int:pk>/pin/", "landmark_pin", knowledge.pin),
     Page("tools/", "tool_matrix", matrix.show),
+    Page("mcp/new/", "mcp_new", servers.new),
+    Page("mcp/secrets/", "mcp_secrets", tool_secrets.show),
+    Page("mcp/<int:pk>/", "mcp_server", servers.show),
+    Page("mcp/<int:pk>/define/", "mcp_define", servers.define),
+    Page("mcp/<int:pk>/test/", "mcp_test", servers.test),
+    Page("mcp/<int:pk>/approve/", "mcp_approve", servers.approve),
+    Page("mcp/<int:pk>/off/", "mcp_off", servers.switch_off),
+    Page("mcp/<int:pk>/remove/", "mcp_remove", servers.remove),
     Page("audit/verify/", "audit_verify", records.verify),
     Page("audit/export/", "audit_export", records.export),
 )

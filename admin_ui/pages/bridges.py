@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
-from unfold.widgets import UnfoldAdminPasswordInput, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from admin_ui.pages.drawing import back_to, draw, fresh, operators
 from admin_ui.tables.base import actor
@@ -149,7 +149,7 @@ def confirm(request: HttpRequest) -> HttpResponseBase:
 
 def _confirm_form(label: str, data: Any) -> forms.Form:
     form = forms.Form(data)
-    form.fields["secret"] = forms.CharField(label=label, max_length=500, widget=UnfoldAdminPasswordInput)
+    form.fields["secret"] = forms.CharField(label=label, max_length=500, widget=UnfoldAdminPasswordWidget)
     return form
 
 

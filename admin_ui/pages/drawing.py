@@ -45,7 +45,9 @@ def fresh(view: View[P]) -> View[P]:
     @wraps(view)
     def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not staff.is_fresh(request.session):
-            return HttpResponseRedirect(f"{reverse('admin:confirm')}?{urlencode({'next': request.path})}")
+            # What was sent is not sent again; who sent a form comes back to the page it stood on.
+            target = request.headers.get("Referer", "") if request.method == "POST" else request.path
+            return HttpResponseRedirect(f"{reverse('admin:confirm')}?{urlencode({'next': target})}")
         return view(request, *args, **kwargs)
 
     return operators(checked)

@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
+from django.contrib import messages
 from django.db.models import Q
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 
 from admin_ui.pages.drawing import back_to, draw
@@ -69,4 +70,5 @@ def _save(request: HttpRequest, *, server: McpServer, rooms: list[Room]) -> Http
         changes.set_leave(room_id=room_id, server_id=server.pk, tool=tool, leave=leave, actor=actor(request))
         for (room_id, tool), leave in list(wanted.items())[:MAX_CHANGES]
     )
-    return back_to(request, "tool_matrix", done=f"{count} changed." if count else "Nothing was different.")
+    messages.success(request, f"{count} changed." if count else "Nothing was different.")
+    return HttpResponseRedirect(request.get_full_path())

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 
 from admin_ui.tables.base import Table, actor, cut, link, link_column
 from composer.models import Prompt
-from gateway import changes, staff
+from gateway import changes, mcp, staff
 from gateway.models import (
     Agent,
     Approval,
@@ -180,10 +180,29 @@ class ToolTokens(Table):
 
 
 class McpServers(Table):
-    list_display = ("name", "transport", "is_enabled", "approved_by", "created_at")
+    list_display = ("name", "transport", "state", "is_enabled", "approved_by", "created_at", "look")
     list_filter = ("transport", "is_enabled")
     search_fields = ("name",)
     neighbours = (("leave in rooms", "gateway_roomtool", "server"),)
+    change_form_before_template = "nexus/mcp_links.html"
+
+    @admin.display(description="state")
+    def state(self, server: McpServer) -> str:
+        return mcp.state_of(server)
+
+    @admin.display(description="tools")
+    def look(self, server: McpServer) -> str:
+        if server.transport == "nexus":
+            return "our own"
+        return format_html('<a class="nx-link" href="{}">look</a>', reverse("admin:mcp_server", args=[server.pk]))
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return staff.may_change(request.user)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return HttpResponseRedirect(reverse("admin:mcp_new"))
 
 
 class RoomTools(Table):

@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, serializers, status
 from rest_framework.response import Response
 
-from gateway import changes
+from gateway import changes, mcp
 from gateway.bridges import errors as bridge_errors
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ CODES: Final = {
     415: "bad_content_type",
     422: "bad_value",
     429: "rate_limited",
-    502: "chat_trouble",
+    502: "no_good_answer",
 }
 HINTS: Final = {
     401: "Send `Authorization: Bearer <NEXUS_ADMIN_TOKEN>`, or log in at /api/v1/login.",
@@ -69,6 +69,14 @@ class ChangedMeanwhileError(exceptions.APIException):
 
 class ChatTroubleError(exceptions.APIException):
     status_code = status.HTTP_502_BAD_GATEWAY
+    default_code = "chat_trouble"
+
+
+class UpstreamTroubleError(exceptions.APIException):
+    """An MCP server did not do it."""
+
+    status_code = status.HTTP_502_BAD_GATEWAY
+    default_code = "mcp_server_trouble"
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -107,6 +115,8 @@ def no_such_path(_request: HttpRequest) -> JsonResponse:
 def _known(error: Exception) -> Exception:
     """Errors of our own and of Django as those of DRF."""
     match error:
+        case mcp.McpError():
+            return _of_tools(error)
         case Http404() | changes.GoneError() | bridge_errors.NoSuchBridgeError():
             return exceptions.NotFound(str(error) if not isinstance(error, Http404) else None)
         case PermissionDenied():
@@ -125,13 +135,26 @@ def _known(error: Exception) -> Exception:
             return error
 
 
+def _of_tools(error: mcp.McpError) -> exceptions.APIException:
+    match error:
+        case mcp.NoSuchServerError() | mcp.NoSuchSecretError():
+            return exceptions.NotFound(str(error))
+        case mcp.ServerConflictError():
+            return ConflictError(str(error))
+        case mcp.BadDefinitionError() | mcp.BadSecretError():
+            return UnprocessableError(str(error))
+        case _:
+            # The server itself, or the host's file of secrets.
+            return UpstreamTroubleError(str(error))
+
+
 def _words(error: exceptions.APIException) -> tuple[str, str]:
     code = error.get_codes()
     own = (
         code if isinstance(code, str) and code not in ("error", "invalid", "parse_error", "not_authenticated") else ""
     )
     known = CODES.get(error.status_code, "error")
-    return (own if error.status_code == 422 and own else known), _flat(error.detail)
+    return (own if error.status_code in (422, 502) and own else known), _flat(error.detail)
 
 
 def _first_code(error: exceptions.ValidationError) -> str:

@@ -84,6 +84,15 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class Table(serializers.DictField):
+    """A JSON object; whoever reads it says what may stand in it."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError("must be an object")
+        return data
+
+
 def _Unknown(text: str) -> exceptions.ErrorDetail:  # noqa: N802 - reads as what it makes
     return exceptions.ErrorDetail(text, code="unknown_field")
 

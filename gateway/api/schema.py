@@ -21,7 +21,7 @@ _WORDS: Final = {
     415: "The body is not JSON.",
     422: "The request says what can't be.",
     429: "Too many failed logins from this address.",
-    502: "The chat did not do what it was asked to.",
+    502: "The chat, or the MCP server, did not do what it was asked to.",
 }
 
 

@@ -33,6 +33,8 @@ urlpatterns = [
     path("stats", records.Stats.as_view()),
     path("audit/verify", records.Verify.as_view()),
     path("invocations/<int:pk>/stream", stream.Stream.as_view()),
+    path("mcp-secrets", tools.Secrets.as_view()),
+    path("mcp-secrets/<str:name>", tools.OneSecret.as_view()),
     path("openapi.json", SpectacularJSONAPIView.as_view(urlconf="nexus_project.urls")),
     path("docs", docs.show),
     path("", include(router.urls)),

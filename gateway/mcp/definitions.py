@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -19,8 +19,11 @@ MAX_TOOLS: Final = 200
 MAX_DEPTH: Final = 24
 DEFAULT_TIMEOUT_S: Final = 60.0
 LONGEST_S: Final = 600.0
+MAX_SECRET_NAME: Final = 100
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
+_UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 _SECRET_LIKE: Final = re.compile(r"token|secret|key|password|passwd|auth|credential", re.IGNORECASE)
 _HIDDEN: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
@@ -29,6 +32,15 @@ _HIDDEN: Final = re.compile(
 
 class McpError(Exception):
     """Base of what a person may read."""
+
+
+class NoSuchServerError(McpError):
+    def __init__(self) -> None:
+        super().__init__("there is no such MCP server")
+
+
+class ServerConflictError(McpError):
+    """Another row, or the state of this one, stands in the way."""
 
 
 class BadDefinitionError(McpError):
@@ -63,6 +75,18 @@ def hash_of(*, transport: str, definition: Mapping[str, Any], tools: Sequence[Ma
     told = sorted(({key: tool.get(key) for key in ("name", "description", "schema")} for tool in tools), key=_by_name)
     whole = {"transport": transport, "definition": definition, "tools": told}
     return hashlib.sha256(json.dumps(whole, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def tool_hash(tool: Mapping[str, Any]) -> str:
+    """Of what a model is told of one tool."""
+    told = {key: tool.get(key) for key in ("name", "description", "schema")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def secrets_of(definition: Mapping[str, Any]) -> list[str]:
+    """The names of the secrets that a definition refers to."""
+    values = [*_table(definition.get("env")).values(), *_table(definition.get("headers")).values()]
+    return sorted({str(one["secret"]) for one in values if isinstance(one, dict) and "secret" in one})
 
 
 def tool_problems(tools: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -103,7 +127,7 @@ def _stdio_problems(definition: Mapping[str, Any], *, commands: Collection[str])
         problems.append("command: an absolute path, without arguments")
     elif command not in commands:
         problems.append(f"command: {command} is not among NEXUS_MCP_COMMANDS; the host's operator can add it")
-    if not isinstance(args, list) or not all(isinstance(one, str) and "\0" not in one for one in args):
+    if not isinstance(args, list) or not all(isinstance(one, str) and not _UNSTORABLE.search(one) for one in args):
         problems.append('args: a list of texts, like ["--flag", "value"]')
     return problems + _values(env, what="env")
 
@@ -135,6 +159,8 @@ def url_problems(url: object, *, is_private_allowed: bool) -> list[str]:
         ]
     if "@" in parts.netloc:
         return ["no user name or password in it; use headers with a secret"]
+    if any(_SECRET_LIKE.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+        return ["no secret in its query; use headers with a secret"]
     return []
 
 
@@ -144,10 +170,12 @@ def _values(found: object, *, what: str) -> list[str]:
         return [f'{what}: a table, like {{"NAME": {{"secret": "MY_SECRET"}}}}']
     problems = []
     for name, value in found.items():
-        is_reference = isinstance(value, dict) and set(value) == {"secret"} and _is_variable(value["secret"])
-        if what == "env" and not _is_variable(name):
+        is_reference = isinstance(value, dict) and set(value) == {"secret"} and is_secret_name(value["secret"])
+        if what == "env" and not is_secret_name(name):
             problems.append(f"{what}: {name!r} is no name of a variable")
-        if not is_reference and not (isinstance(value, str) and "\n" not in value and "\0" not in value):
+        if what == "headers" and not _HEADER.fullmatch(name):
+            problems.append(f"{what}: {name!r} is no name of a header")
+        if not is_reference and not (isinstance(value, str) and value.isprintable()):
             problems.append(f'{what} {name}: a text, or {{"secret": "NAME"}}')
         elif not is_reference and _SECRET_LIKE.search(name):
             problems.append(f'{what} {name}: use a secret reference, {{"secret": "NAME"}}, not the secret itself')
@@ -158,8 +186,12 @@ def _unknown_keys(definition: Mapping[str, Any], *, known: Sequence[str]) -> lis
     return [f"{key}: not known; known are {', '.join(known)}" for key in definition if key not in known]
 
 
-def _is_variable(name: object) -> bool:
-    return isinstance(name, str) and _VARIABLE.fullmatch(name) is not None
+def _table(found: object) -> Mapping[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def is_secret_name(name: object) -> bool:
+    return isinstance(name, str) and len(name) <= MAX_SECRET_NAME and _VARIABLE.fullmatch(name) is not None
 
 
 def _is_number(value: object) -> bool:

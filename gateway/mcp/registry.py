@@ -1,4 +1,4 @@
-"""Upstream servers: register, look what they have, approve exactly that, switch off. For site, API and command alike.
+"""Upstream servers: register, define anew, look what they have, approve exactly that, switch off. For site, API and command alike.
 
 A server serves only while what it is (`definition_hash`) is what was approved. Whoever finds it changed switches it off.
 """
@@ -8,30 +8,49 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from gateway import audit
 from gateway.mcp import upstream
-from gateway.mcp.definitions import BadDefinitionError, McpError, check_definition, hash_of, tool_problems
+from gateway.mcp.definitions import (
+    BadDefinitionError,
+    NoSuchServerError,
+    ServerConflictError,
+    check_definition,
+    hash_of,
+    tool_hash,
+    tool_problems,
+)
 from gateway.models import McpServer
 
 
 def register(*, name: str, transport: str, definition: Mapping[str, Any], actor: str) -> McpServer:
-    """A new server, or another definition for one that is there; either is off until it is approved. Raises McpError."""
+    """A new server; off until it is approved. Raises McpError."""
     check_definition(name=name, transport=transport, definition=definition, commands=settings.NEXUS_MCP_COMMANDS)
-    with transaction.atomic():
-        server, is_new = McpServer.objects.exclude(transport="nexus").update_or_create(
-            name=name,
-            defaults={
-                "transport": transport,
-                "definition": dict(definition),
-                "definition_hash": "",
-                "is_enabled": False,
-                "tools": [],
-            },
-        )
-        audit.record(actor=actor, action="mcp_server_registered", target=name, transport=transport, is_new=is_new)
+    try:
+        with transaction.atomic():
+            server = McpServer.objects.create(name=name, transport=transport, definition=dict(definition))
+            audit.record(actor=actor, action="mcp_server_registered", target=name, transport=transport)
+    except IntegrityError:
+        raise ServerConflictError(f"there is an MCP server {name!r} already") from None
     return server
+
+
+def redefine(*, server_id: int, transport: str, definition: Mapping[str, Any], actor: str) -> McpServer:
+    """Another definition for a server that is there; it is off until that is approved. Raises McpError."""
+    with transaction.atomic():
+        server = _locked(server_id)
+        check_definition(
+            name=server.name, transport=transport, definition=definition, commands=settings.NEXUS_MCP_COMMANDS
+        )
+        if (server.transport, server.definition) == (transport, dict(definition)):
+            return server
+        McpServer.objects.filter(pk=server_id).update(
+            transport=transport, definition=dict(definition), definition_hash="", is_enabled=False, tools=[]
+        )
+        audit.record(actor=actor, action="mcp_server_redefined", target=server.name, transport=transport)
+    return _server(server_id)
 
 
 def probe(*, server_id: int, actor: str) -> McpServer:
@@ -47,15 +66,16 @@ def probe(*, server_id: int, actor: str) -> McpServer:
 def approve(*, server_id: int, definition_hash: str, actor: str) -> McpServer:
     """Say yes to exactly what was looked at: the hash that was shown. Raises McpError when it is another by now."""
     with transaction.atomic():
-        server = McpServer.objects.select_for_update().filter(pk=server_id).exclude(transport="nexus").first()
-        if server is None:
-            raise McpError("there is no such server")
+        server = _locked(server_id)
         if not server.definition_hash:
-            raise McpError(f"{server.name} has not been looked at since it was registered; test it first")
+            raise ServerConflictError(f"{server.name} has not been looked at since it was registered; test it first")
         if server.definition_hash != definition_hash:
-            raise McpError(f"{server.name} has changed since you looked at it; look again")
+            raise ServerConflictError(f"{server.name} has changed since you looked at it; look again")
         McpServer.objects.filter(pk=server_id).update(
-            approved_hash=definition_hash, approved_by=actor[:200], is_enabled=True
+            approved_hash=definition_hash,
+            approved_by=actor[:200],
+            approved_tools={str(tool.get("name")): tool_hash(tool) for tool in server.tools},
+            is_enabled=True,
         )
         audit.record(actor=actor, action="mcp_server_approved", target=server.name, hash=definition_hash)
     return _server(server_id)
@@ -82,10 +102,14 @@ def note_tools(*, server: McpServer, tools: Sequence[Mapping[str, Any]], actor: 
     is_as_approved = bool(server.approved_hash) and found == server.approved_hash
     if found == server.definition_hash:
         return is_as_approved
+    # What could not be served is not kept either: it may not even fit into the database. Somebody has to look again.
+    kept = (
+        {"definition_hash": "", "tools": []}
+        if tool_problems(tools)
+        else {"definition_hash": found, "tools": list(tools)}
+    )
     with transaction.atomic():
-        McpServer.objects.filter(pk=server.pk).update(
-            definition_hash=found, tools=list(tools), **({} if is_as_approved else {"is_enabled": False})
-        )
+        McpServer.objects.filter(pk=server.pk).update(**kept, **({} if is_as_approved else {"is_enabled": False}))
         action = "mcp_server_changed" if server.approved_hash else "mcp_server_looked_at"
         audit.record(actor=actor, action=action, target=server.name, is_as_approved=is_as_approved)
     return is_as_approved
@@ -96,7 +120,15 @@ def endpoint_of(server: McpServer) -> upstream.Endpoint:
 
 
 def _server(server_id: int) -> McpServer:
-    server = McpServer.objects.filter(pk=server_id).exclude(transport="nexus").first()
+    return _found(McpServer.objects.filter(pk=server_id))
+
+
+def _locked(server_id: int) -> McpServer:
+    return _found(McpServer.objects.select_for_update().filter(pk=server_id))
+
+
+def _found(rows: "QuerySet[McpServer]") -> McpServer:
+    server = rows.exclude(transport="nexus").first()
     if server is None:
-        raise McpError("there is no such server")
+        raise NoSuchServerError
     return server

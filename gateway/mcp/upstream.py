@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.mcp import secrets_file
@@ -15,6 +15,9 @@ from gateway.mcp.definitions import DEFAULT_TIMEOUT_S, McpError
 
 MAX_RESULT_CHARS: Final = 200_000
 """Of a tool's answer; a model has no use for more, and a hostile server would like to fill its window."""
+
+LOOK_S: Final = 20.0
+"""How long a server may take to name its tools: a person waits for the answer."""
 
 _KEPT_VARIABLES: Final = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 
@@ -44,7 +47,8 @@ class Answer:
 
 async def list_tools(endpoint: Endpoint) -> list[dict[str, Any]]:
     """What the server says it can: name, description, schema. Raises McpError."""
-    async with _connected(endpoint) as client:
+    quick = min(endpoint.timeout_s, LOOK_S)
+    async with _connected(replace(endpoint, definition={**endpoint.definition, "timeout_s": quick})) as client:
         return await _tools_of(client)
 
 

@@ -154,6 +154,7 @@ class Invocation(models.Model):
             ),
             models.Index(fields=["room", "-opened_at"], name="invocation_room_recent"),
             models.Index(fields=["ended_at"], name="invocation_ended", condition=Q(ended_at__isnull=False)),
+            models.Index(fields=["opened_at"], name="invocation_recent"),
             models.Index(
                 fields=["files_until"], name="invocation_wants_files", condition=Q(files_until__isnull=False)
             ),

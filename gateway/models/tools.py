@@ -21,6 +21,9 @@ class McpServer(models.Model):
     definition_hash = models.CharField(max_length=64, blank=True)
     approved_hash = models.CharField(max_length=64, blank=True)
     approved_by = models.CharField(max_length=200, blank=True)
+    approved_tools = models.JSONField(default=dict, db_default={}, blank=True)
+    """Hash by name of each tool that the yes was for, so that what changed since can be shown."""
+
     tools = models.JSONField(default=list, blank=True)
     is_enabled = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())

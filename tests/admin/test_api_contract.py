@@ -29,8 +29,9 @@ def operations():
 
 
 @pytest.fixture
-def quiet(monkeypatch):
-    """No chat and no memory to ask."""
+def quiet(monkeypatch, settings, tmp_path):
+    """No chat, no memory and no MCP server to ask."""
+    settings.NEXUS_MCP_SECRETS = str(tmp_path / "secrets.env")
 
     def no_chat(**_):
         raise bridges.ChatTroubleError("the chat did not do it")
@@ -50,7 +51,8 @@ def test_the_document_is_valid_and_names_every_resource():
 def test_every_operation_answers_as_documented(quiet, settings):
     """Zero server errors, zero undocumented statuses, answers of the documented form."""
     it = rows.everything()
-    known = {"bridges": it.bridge.pk, "agents": it.agent.pk, "rooms": it.room.pk, "invocations": it.row.pk}
+    known = {"bridges": it.bridge.pk, "agents": it.agent.pk, "rooms": it.room.pk, "invocations": it.row.pk,
+             "mcp-servers": it.server.pk}  # fmt: skip
     client = Client(raise_request_exception=False)
     headers = {"Authorization": f"Bearer {settings.NEXUS_ADMIN_TOKEN}"}
     troubles = []
