@@ -18,7 +18,7 @@ export RC_URL RC_ADMIN RC_ADMIN_PASSWORD RC_CODE RC_HOOK_HOST
 RC_HOST = $(shell sed -E 's,^[a-z]+://([^/:]+).*,\1,' <<<"$(RC_URL)")
 comma := ,
 
-.PHONY: help install install-traces install-dev demo docs test test-clis bench-agents faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
+.PHONY: help up down logs update pin runtime-host test-compose install install-traces install-dev demo docs test test-clis bench-agents faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -36,6 +36,27 @@ install-dev:  ## Make .venv with what testing and linting need too
 demo: install  ## Run a whole Nexus here until Ctrl-C (ONCE=1: check one round trip; CLIS=1: your CLIs; CHAT_PORT=, GATEWAY_PORT=)
 	@exec $(PYTHON) -m docker.embedded demo --chat-port $(CHAT_PORT) --gateway-port $(GATEWAY_PORT) \
 		$(if $(filter-out 0,$(ONCE)),--once) $(if $(filter-out 0,$(CLIS)),--clis)
+
+up:  ## Run Nexus for a team, in containers (first time: HOST=name TLS=1 DEVCHAT=1 as you need; then .env says it)
+	@HOST='$(if $(findstring command,$(origin HOST)),$(HOST))' docker/up
+
+down:  ## Stop the containers; what they stored stays
+	@docker/compose down
+
+logs:  ## Follow what the containers write (ARGS="chat composer" chooses)
+	@docker/compose logs -f --tail 100 $(ARGS)
+
+update:  ## After `git pull`: new image and migrations, and back to the old image when anything fails
+	@docker/update
+
+pin:  ## Write the digest of every image that docker/ names behind its name
+	@docker/pin
+
+runtime-host:  ## Run the agents of this host beside the containers, until Ctrl-C
+	@exec docker/manage runtime_host
+
+test-compose: install-dev  ## Build the images, compose the stack under podman and run the end-to-end tests against it
+	@TEST_COMPOSE=1 $(PYTHON) -m pytest tests/compose -q -s $(ARGS)
 
 test: install-dev  ## Run all tests on embedded services (ARGS="-k words" chooses)
 	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
@@ -75,16 +96,16 @@ format: install-dev  ## Format the code and fix what can be fixed
 lock: install-dev  ## Pin the dependencies of requirements/*.in anew (ARGS=--upgrade for newer versions)
 	@.ci/lock $(ARGS)
 
-manage: install  ## Run manage.py against the running demo, else the .env here (ARGS="doctor")
+manage:  ## Run manage.py against the running demo, else the containers, else the .env here (ARGS="doctor")
 	@docker/manage $(ARGS)
 
-migrate: install  ## Bring the database up to date
+migrate:  ## Bring the database up to date
 	@docker/manage migrate
 
-bootstrap: install  ## Bring Rocket.Chat to where Nexus can work in it (ARGS="--room backend --code 123456")
+bootstrap:  ## Bring Rocket.Chat to where Nexus can work in it (ARGS="--room backend --code 123456")
 	@docker/manage bootstrap $(ARGS)
 
-create-bridge: install  ## Make an agent behind a new bridge (USER= CLI= [ROLE=] [ROOM="general backend"])
+create-bridge:  ## Make an agent behind a new bridge (USER= CLI= [ROLE=] [ROOM="general backend"])
 	@test "$(origin USER)" = "command line" -a -n "$(CLI)" || { echo "Say whose agent and which CLI: make create-bridge USER=alice CLI=claude [ROLE=backend] [ROOM=general]"; exit 2; }
 	@docker/manage create_bridge "$(USER)" "$(CLI)" $(if $(ROLE),--role "$(ROLE)") $(foreach room,$(ROOM),--room "$(room)")
 

@@ -6,10 +6,12 @@
 import hashlib
 import os
 import sys
+import time
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _STAMP = "prepared"
+_DATABASE_TIMEOUT_S = 60
 _MIGRATIONS = ("gateway/migrations", "composer/migrations", "runtime/migrations")
 
 
@@ -46,6 +48,7 @@ def main() -> None:
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus_project.settings")
     django.setup()
+    _wait_for_database()
     # Taken first: what changes while we work must be done again next time.
     prepared = fingerprint()
     call_command("migrate", interactive=False, verbosity=0)
@@ -53,6 +56,21 @@ def main() -> None:
     call_command("build_client", stdout=sys.stderr)
     stamp = Path(settings.NEXUS_STATE_DIR) / _STAMP
     stamp.write_text(prepared, encoding="utf-8")
+
+
+def _wait_for_database() -> None:
+    """A container may be up before its database is."""
+    from django.db import OperationalError, connection
+
+    deadline = time.monotonic() + _DATABASE_TIMEOUT_S
+    while True:
+        try:
+            connection.ensure_connection()
+            return
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 import http.client
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from docker import roster
 from docker.ports import HOST, answers
 from docker.process import Process
 
@@ -50,16 +51,12 @@ class Programs:
         """The program of that name out of ALL."""
         makers: dict[str, Callable[[], Process]] = {
             "devchat": self.devchat,
-            "gateway": self.gateway,
-            "chat": lambda: self.command("chat"),
-            "composer": lambda: self.worker("composer", queues="compose,memory", pool=("-c", "2")),
-            "runtime": lambda: self.worker("runtime", queues="run", pool=("-P", "solo")),
-            "runtime_host": lambda: self.command("runtime_host", stop_round=_BRIDGE_ROUND),
-            "sweep": lambda: self.command("sweep"),
-            "mem0-api": self.mem0_api,
+            "gateway": lambda: self._nexus("gateway", port=self.ports.gateway, ready_path="/healthz"),
+            "mem0-api": lambda: self._nexus("mem0-api", port=self.ports.mem0),
+            "runtime_host": lambda: self._nexus("runtime_host", stop_round=_BRIDGE_ROUND),
             "bridge": lambda: self.bridge(name="bridge", config_path=self.state_path / "bridge" / "bridge.toml"),
         }
-        return makers[name]()
+        return makers[name]() if name in makers else self._nexus(name)
 
     def devchat(self) -> Process:
         password = self.nexus_env["NEXUS_ROCKETCHAT_ADMIN_PASSWORD"]
@@ -67,7 +64,7 @@ class Programs:
         return Process(
             name="devchat",
             argv=(
-                *(sys.executable, "-m", "gateway.devchat", "--port", str(port)),
+                *(sys.executable, *roster.arguments("devchat", env={}, port=port)),
                 *("--snapshot", str(self.state_path / "devchat.json"), *self.chat_arguments),
             ),
             env={**passed_on(), "ADMIN_PASS": password},
@@ -76,25 +73,6 @@ class Programs:
             stop_round=_CHAT_ROUND,
             restart=self.restart,
         )
-
-    def gateway(self) -> Process:
-        port = self.ports.gateway
-        server = asgi_server("nexus_project.asgi:application", port=port, env=self.nexus_env)
-        return self._nexus("gateway", server, ready_path="/healthz", port=port)
-
-    def mem0_api(self) -> Process:
-        port = self.ports.mem0
-        server = asgi_server("composer.memory.service:application", port=port, env=self.nexus_env)
-        return self._nexus("mem0-api", server, port=port)
-
-    def command(self, command: str, *, stop_round: int = _NEXUS_ROUND) -> Process:
-        return self._nexus(command, ("manage.py", command), stop_round=stop_round)
-
-    def worker(self, name: str, *, queues: str, pool: Sequence[str]) -> Process:
-        """Composing waits for recall now and then, so it has two processes; dispatching is one short transaction."""
-        quiet = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
-        program = ("-m", "celery", "-A", "nexus_project", "worker", "-Q", queues, "-n", f"{name}@%h")
-        return self._nexus(name, (*program, *pool, *quiet))
 
     def bridge(self, *, name: str, config_path: Path) -> Process:
         """Starts when its configuration appears. It sees what a person's own terminal would give it."""
@@ -115,7 +93,6 @@ class Programs:
     def _nexus(
         self,
         name: str,
-        arguments: tuple[str, ...],
         *,
         port: int | None = None,
         ready_path: str | None = None,
@@ -130,22 +107,13 @@ class Programs:
 
         return Process(
             name=name,
-            argv=(sys.executable, *arguments),
+            argv=(sys.executable, *roster.arguments(name, env=self.nexus_env, port=port or 0)),
             env={**_SMALL, **passed_on(), **self.nexus_env, **self._watched(name)},
             cwd=CHECKOUT,
             ready=is_ready,
             stop_round=stop_round,
             restart=self.restart,
         )
-
-
-def asgi_server(application: str, *, port: int, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Python's arguments for the ASGI server that NEXUS_ASGI_SERVER chooses."""
-    if env.get("NEXUS_ASGI_SERVER", "daphne") == "daphne":
-        return ("-m", "daphne", "-v", "0", "-b", HOST, "-p", str(port), application)
-    quiet = ("--no-access-log", "--log-level", "warning", "--lifespan", "off")
-    where = ("--host", HOST, "--port", str(port), "--ws", "websockets-sansio", "--ws-max-size", "65536")
-    return ("-m", "uvicorn", application, *where, *quiet)
 
 
 def passed_on() -> dict[str, str]:

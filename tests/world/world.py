@@ -59,12 +59,13 @@ class World:
         settings: Mapping[str, str] | None = None,
         programs: Collection[str] = PROGRAMS,
         front_url: str = "",
+        stack: Stack | None = None,
     ) -> None:
-        """`front_url` is where bridges reach the hub, if not at the gateway itself."""
+        """`front_url` is where bridges reach the hub, if not at the gateway itself; `stack` another way to run the programs."""
         self.directory = directory
         self.ledger_dir = directory / "ledger"
         self.mark = Mark()
-        self.stack = Stack(
+        self.stack = stack or Stack(
             state_dir=directory / "state",
             programs=programs,
             settings=settings,

@@ -1,0 +1,76 @@
+"""Does the stack of docker/compose.yml run as its file promises, and does it answer like every other Nexus?"""
+
+import json
+from typing import Any
+
+import pytest
+
+from docker.roster import SERVICES
+from tests.compose.stack import ContainerStack
+from tests.e2e.test_asking import (  # noqa: F401 - the same cases, against this world
+    test_a_direct_message_is_answered_without_a_mention,
+    test_a_mention_is_answered_from_what_the_room_said_before,
+    test_a_question_in_a_thread_is_answered_there_and_may_be_followed_up_without_a_mention,
+    test_a_reply_streams_into_the_room_as_one_message_that_is_edited,
+    test_the_hosts_own_agent_answers_through_runtime_host,
+)
+from tests.world.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2_400)]
+
+OURS = (*SERVICES, "devchat")
+
+
+def test_everything_is_up_and_says_that_it_is_well(world: World, stack: ContainerStack) -> None:
+    states = stack.containers()
+
+    assert states.pop("prepare") == "Exited"
+    assert states == dict.fromkeys((*OURS, "postgres", "redis"), "Up")
+    for service in states:
+        assert stack.podman("healthcheck", "run", stack.name_of(service)).returncode == 0, service
+
+
+@pytest.mark.parametrize("service", [*OURS, "postgres", "redis"])
+def test_no_container_runs_as_root_or_can_write_to_its_own_code(
+    world: World, stack: ContainerStack, service: str
+) -> None:
+    name = stack.name_of(service)
+
+    uid = stack.podman("exec", name, "id", "-u").stdout.strip()
+    written = stack.podman("exec", name, "sh", "-c", "echo x > /opt/x || echo x > /usr/local/bin/x || echo x > /etc/x")
+    effective = stack.podman("exec", name, "grep", "CapEff", "/proc/1/status").stdout.split()
+
+    assert uid not in ("", "0")
+    assert "Read-only file system" in written.stderr
+    assert int(effective[1], 16) == 0, "no capability is left"
+
+
+def test_only_the_chat_and_the_gateway_may_listen_beyond_loopback(world: World, stack: ContainerStack) -> None:
+    published: dict[str, list[Any]] = {}
+    for service in (*OURS, "postgres", "redis"):
+        (found,) = json.loads(stack.podman("inspect", stack.name_of(service)).stdout)
+        ports = found["HostConfig"]["PortBindings"] or {}
+        published[service] = [binding["HostIp"] for bindings in ports.values() for binding in bindings]
+
+    elsewhere = [addresses for name, addresses in published.items() if name not in ("gateway", "devchat")]
+    assert {address for addresses in elsewhere for address in addresses} == {"127.0.0.1"}
+
+
+def test_no_secret_stands_on_a_command_line(world: World, stack: ContainerStack) -> None:
+    values = [value for name, value in stack.env.items() if name.endswith(("_KEY", "_TOKEN", "_PASSWORD"))]
+    lines = [stack.podman("top", stack.name_of(one), "args").stdout for one in (*OURS, "postgres", "redis")]
+
+    assert len(values) > 5
+    assert [value for value in values if value in "".join(lines)] == []
+
+
+def test_a_killed_container_of_each_kind_comes_back(world: World, stack: ContainerStack) -> None:
+    stack.podman("kill", "--signal", "KILL", stack.name_of("runtime"))
+
+    world.until(lambda: stack.containers()["runtime"] == "Up", what="the runtime is back", timeout_s=60)
+
+
+def test_the_gateway_serves_the_bridges_wheel(world: World, stack: ContainerStack) -> None:
+    answer = world.admin.session.get(f"{stack.gateway_url}/client/", timeout=10)
+
+    assert "nexus_bridge-" in answer.text
