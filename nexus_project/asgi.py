@@ -19,6 +19,7 @@ _django = get_asgi_application()
 from django.urls import path, re_path  # noqa: E402
 
 from admin_ui.live import console  # noqa: E402
+from gateway.forwarded import behind_proxies  # noqa: E402
 from gateway.mcp.endpoint import application as mcp  # noqa: E402
 from gateway.routing import hot_paths, websocket_urlpatterns  # noqa: E402
 from gateway.watch import program  # noqa: E402
@@ -57,10 +58,12 @@ async def _lifespan(_scope: dict[str, Any], receive: Receive, send: Send) -> Non
             return
 
 
+_sockets = URLRouter([*websocket_urlpatterns, path("ws/console/", console), re_path("", _no_such_socket)])  # type: ignore[arg-type]
+
 application = ProtocolTypeRouter(
     {
-        "http": _http,
-        "websocket": URLRouter([*websocket_urlpatterns, path("ws/console/", console), re_path("", _no_such_socket)]),  # type: ignore[arg-type]
+        "http": behind_proxies(_http),
+        "websocket": behind_proxies(_sockets),
         "lifespan": _lifespan,
     }
 )

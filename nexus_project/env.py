@@ -5,6 +5,7 @@ on stderr and exits with 78 (EX_CONFIG).
 """
 
 import difflib
+import ipaddress
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -100,6 +101,14 @@ class Environment:
             return [word.strip() for word in value.split(",") if word.strip()]
 
         return self._read(name, default=list(default), convert=convert, empty=list(default))
+
+    def networks(self, name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """A comma-separated list of addresses and networks; none by default."""
+
+        def convert(value: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+            return [ipaddress.ip_network(word.strip()) for word in value.split(",") if word.strip()]
+
+        return self._read(name, default=[], convert=convert, empty=[])
 
     def finish(self) -> None:
         """Report unknown NEXUS_* names, and leave the process if anything was wrong."""

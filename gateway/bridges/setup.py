@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.models import Agent
 from nexus_bridge import __version__
+from nexus_bridge.address import address_problem
 
 CONFIG_PATH: Final = "~/.config/nexus-bridge/bridge.toml"
 WORKDIR: Final = "~/nexus-work"
@@ -27,11 +28,23 @@ def config_text(
 
 
 def head(*, hub: str, token: str, journal: str = "") -> str:
-    address = hub.replace("http", "ws", 1) if hub.startswith("http") else hub
-    lines = [f"hub = {json.dumps(address)}", f"token = {json.dumps(token)}"]
+    lines = [f"hub = {json.dumps(_socket_address(hub))}", f"token = {json.dumps(token)}"]
+    if _needs_consent(hub):
+        lines.append("insecure_lan = true   # this Nexus has no TLS: your network can read the token")
     if journal:
         lines.append(f"journal = {json.dumps(journal)}")
     return "\n".join(lines) + "\n"
+
+
+def _socket_address(hub: str) -> str:
+    return hub.replace("http", "ws", 1) if hub.startswith("http") else hub
+
+
+def _needs_consent(hub: str) -> bool:
+    """Plain http to an address of a private network: a bridge connects only where its configuration says so."""
+    address = _socket_address(hub)
+    refused = address_problem(address, is_insecure_lan=False) is not None
+    return refused and address_problem(address, is_insecure_lan=True) is None
 
 
 def agent_section(slug: str, cli: str, command: Sequence[str], workdir: str, *, parallel: int = 1) -> str:
@@ -72,10 +85,11 @@ mkdir -p ~/.config/nexus-bridge {WORKDIR}
 def join_instructions(*, url: str, hours: float) -> str:
     """The lines to run on the laptop; the code is good once."""
     hub = url.partition("/join#")[0]
+    consent = " --insecure-lan" if _needs_consent(hub) else ""
     return f"""\
 # On the laptop (Python 3.11 or newer). The link is good once, for {hours:g} hours; a bridge that ran before ends.
 python3 -m venv ~/.nexus-bridge
 ~/.nexus-bridge/bin/pip install {hub}/client/{WHEEL}
-~/.nexus-bridge/bin/nexus-bridge join '{url}'
+~/.nexus-bridge/bin/nexus-bridge join{consent} '{url}'
 ~/.nexus-bridge/bin/nexus-bridge run
 """

@@ -1,10 +1,12 @@
 """One whole Nexus in containers for all tests here. `make test-compose` asks for it; without podman it says why not."""
 
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,37 @@ from tests.world.world import World
 SCRATCH = CHECKOUT / ".nexus" / "compose"
 _NEEDED = ("podman", "buildah", "runc", "debootstrap", "iptables")
 _SET_UP_TIMEOUT_S = 1_500
+
+
+# Answers each line of its input with all that the chat holds.
+_TELLER = """
+import sys, urllib.request
+for _ in sys.stdin:
+    with urllib.request.urlopen("http://127.0.0.1:3000/devchat/state", timeout=30) as answer:
+        print(answer.read().decode().replace(chr(10), " "), flush=True)
+"""
+
+
+class ContainerWorld(World):
+    """The chat's door for tests is on its own loopback, inside its container: somebody there reads it for us."""
+
+    stack: ContainerStack
+    _teller: "subprocess.Popen[str] | None" = None
+
+    def chat_state(self) -> dict[str, Any]:
+        if self._teller is None:
+            self._teller = self.stack.inside("devchat", "python", "-c", _TELLER)
+        assert self._teller.stdin is not None
+        assert self._teller.stdout is not None
+        self._teller.stdin.write("\n")
+        self._teller.stdin.flush()
+        state: dict[str, Any] = json.loads(self._teller.stdout.readline())
+        return state
+
+    def stop(self) -> list[str]:
+        if self._teller is not None:
+            self._teller.communicate(timeout=30)
+        return super().stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +77,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> ContainerStack:
 @pytest.fixture(scope="session")
 def world(stack: ContainerStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """As the end-to-end tests have it, but in containers; afterwards nothing of it may be left."""
-    made = World(directory=tmp_path_factory.mktemp("nexus"), stack=stack)
+    made = ContainerWorld(directory=tmp_path_factory.mktemp("nexus"), stack=stack)
     made.start()
     try:
         made.wait_online(HOST_AGENT)

@@ -36,6 +36,12 @@ class ContainerStack(Stack):
     def podman(self, *words: str, timeout_s: float = _LOOK_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
         return self._run(["podman", *words], timeout_s=timeout_s)
 
+    def inside(self, service: str, *command: str) -> "subprocess.Popen[str]":
+        """A program in a container, to talk with by its pipes; it ends when its input does."""
+        words = ["podman", "exec", "--interactive", self.name_of(service), *command]
+        env = {**os.environ, **self._tools}
+        return subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
     def make(self, word: str, *, timeout_s: float = _UP_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
         """The very word that people type, with podman-compose behind it."""
         return self._run(["make", word], timeout_s=timeout_s)
@@ -107,7 +113,7 @@ class ContainerStack(Stack):
             "COMPOSE_PROJECT_NAME": PROJECT,
             "ENGINE": "podman",
             "IMAGE": IMAGE,
-            "NO_BUILD": "1",
+            "BUILD": "true",
             "ENV_FILE": str(self.env_path),
             "DEVCHAT": "1",
             "BIND_ADDRESS": HOST,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from docker import healthy, roster, start
+from docker import roster, start
 from docker.programs import CHECKOUT
 
 FILE = CHECKOUT / "docker" / "compose.yml"
@@ -48,7 +48,7 @@ def test_a_service_has_a_health_check_and_comes_back(name: str) -> None:
 @pytest.mark.parametrize("name", sorted({*roster.SERVICES, "devchat"}))
 def test_the_health_check_of_a_program_of_ours_is_its_own(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "docker.healthy", name]
-    assert name in {*healthy.PATHS, *healthy.WORKERS, *healthy.LOOPS}
+    assert name in start.PORTS
 
 
 @every
@@ -93,6 +93,15 @@ def test_ports_are_on_loopback_but_for_the_chat_the_gateway_and_the_proxy(name: 
         assert others == ["80:80", "443:443", "443:443/udp"]
     else:
         assert all(port.startswith("127.0.0.1:") for port in others)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name in SERVICES if "ports" in SERVICES[name] and name in start.PORTS)
+)
+def test_what_is_published_is_where_the_program_listens(name: str) -> None:
+    (port,) = SERVICES[name]["ports"]
+
+    assert port.endswith(f":{start.PORTS[name]}")
 
 
 def test_the_ports_are_those_of_the_design() -> None:

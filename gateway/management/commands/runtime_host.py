@@ -58,7 +58,7 @@ def prepare() -> Bundle:
     host_user.make_base(folder / "work", user=user)
     host_user.make_directory(folder / "journal", user=user)
     home = user.home if user is not None else _home(folder)
-    text = head(hub=settings.NEXUS_PUBLIC_URL, token=token, journal=str(folder / "journal"))
+    text = head(hub=settings.NEXUS_HOST_HUB, token=token, journal=str(folder / "journal"))
     for one in found:
         workdir = folder / "work" / one.slug
         host_user.make_directory(workdir, user=user)
