@@ -242,7 +242,7 @@ class Journal:
         file = open_private(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             write_all(file, _head(self.id) + b"".join(self._settled_lines()))
-            for raw in _lines(self._path):
+            for raw in _lines(self._path) if self.runs else ():
                 match records.parse(raw):
                     case Record(
                         tag=Tag.ACCEPTED | Tag.CHUNK | Tag.END | Tag.ACKED | Tag.LOST,
