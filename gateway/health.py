@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from gateway.watch import BEATS, stuck
 from gateway.watch.door import REFUSAL, may_read
 from gateway.watch.rows import ROWS
+from nexus_project.version import VERSION
 
 KEEP_S: Final = 1.0
 """An answer is given again for this long: the path is open to everybody."""
@@ -43,7 +44,7 @@ _memo = Memo(make=problems)
 @require_GET
 def healthz(_request: HttpRequest) -> JsonResponse:
     found = _memo.get()
-    return JsonResponse({"ok": not found, "problems": found}, status=503 if found else 200)
+    return JsonResponse({"ok": not found, "problems": found, "version": VERSION}, status=503 if found else 200)
 
 
 @require_GET

@@ -1,24 +1,33 @@
-"""How long rows live, and the deletion of those whose time is over. docs/data-model.md lists the same lifetimes."""
+"""How long rows live, and the deletion of those whose time is over. docs/data-model.md lists the same lifetimes.
+
+What an invariant stands on has no lifetime: invocations (a question is asked once), the audit log and its seals (the
+chain starts at the first entry), messages' places (order and links). Old messages may lose their words, never their row.
+"""
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from django.conf import settings
-from django.db.models import Q
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from composer.models import Prompt
-from gateway import files
-from gateway.models import FINAL, File, JoinCode, Notice, Reaction, SetAside, ToolToken
+from composer.memory import working
+from composer.models import Fact, Prompt
+from gateway import files, sql
+from gateway.models import FINAL, File, Grant, JoinCode, Message, Notice, Reaction, SetAside, ToolToken
 from runtime.models import Chunk
 
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 2_000
 """Rows of one table deleted in one go; the rest goes at the next housekeeping."""
+
+_BURY: LiteralString = "UPDATE messages SET text = '', deleted_at = now(), attachments = '[]', reactions = '{}' WHERE id = ANY(%s) RETURNING room_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +39,60 @@ class Lifetime:
     due: Callable[[timedelta], Q]
 
 
+def _prompt_days() -> float:
+    """They quote messages, so they do not outlive them."""
+    return min(settings.NEXUS_KEEP_PROMPTS_DAYS, settings.NEXUS_KEEP_MESSAGES_DAYS or float("inf"))
+
+
+def _chunk_days() -> float:
+    return min(settings.NEXUS_KEEP_CHUNKS_DAYS, settings.NEXUS_KEEP_MESSAGES_DAYS or float("inf"))
+
+
 LIFETIMES: Final = (
-    Lifetime(Chunk, lambda: settings.NEXUS_KEEP_CHUNKS_DAYS, lambda age: _settled("invocation__", age)),
-    Lifetime(Prompt, lambda: settings.NEXUS_KEEP_PROMPTS_DAYS, lambda age: _settled("invocation__", age)),
-    Lifetime(Notice, lambda: settings.NEXUS_KEEP_CHUNKS_DAYS, lambda age: Q(created_at__lt=Now() - age)),
-    Lifetime(SetAside, lambda: 90, lambda age: Q(created_at__lt=Now() - age)),
-    Lifetime(Reaction, lambda: 90, lambda age: Q(created_at__lt=Now() - age)),
+    Lifetime(Chunk, _chunk_days, lambda age: _settled("invocation__", age)),
+    Lifetime(Prompt, _prompt_days, lambda age: _settled("invocation__", age)),
+    Lifetime(Notice, lambda: settings.NEXUS_KEEP_NOTICES_DAYS, lambda age: Q(created_at__lt=Now() - age)),
+    Lifetime(SetAside, lambda: settings.NEXUS_KEEP_SET_ASIDE_DAYS, lambda age: Q(created_at__lt=Now() - age)),
+    Lifetime(Reaction, lambda: settings.NEXUS_KEEP_REACTIONS_DAYS, lambda age: Q(created_at__lt=Now() - age)),
     Lifetime(ToolToken, lambda: 0, lambda age: Q(expires_at__lt=Now() - age)),
-    Lifetime(JoinCode, lambda: 30, lambda age: Q(expires_at__lt=Now() - age)),
+    Lifetime(JoinCode, lambda: settings.NEXUS_KEEP_JOIN_CODES_DAYS, lambda age: Q(expires_at__lt=Now() - age)),
     Lifetime(File, lambda: 0, lambda age: Q(expires_at__lt=Now() - age)),
+    Lifetime(Fact, lambda: 0, lambda age: Q(expires_at__lt=Now() - age)),
+    Lifetime(Grant, lambda: 0, lambda age: Q(until__lt=Now() - age)),
+    Lifetime(Session, lambda: 0, lambda age: Q(expire_date__lt=Now() - age)),
 )
 
 
-def delete_due(*, dry_run: bool = False) -> dict[str, int]:
+def due() -> dict[str, int]:
+    """How many rows of each table are past their lifetime, all of them; of messages: those that lose their words."""
+    counts = {lifetime.model._meta.db_table: _due(lifetime).count() for lifetime in LIFETIMES}
+    return counts | {"messages": _wordy().count()}
+
+
+def days() -> dict[str, float]:
+    """The lifetime of each table, 0 where rows say themselves when they end; of messages 0 is for ever."""
+    found = {lifetime.model._meta.db_table: lifetime.days() for lifetime in LIFETIMES}
+    return found | {"messages": settings.NEXUS_KEEP_MESSAGES_DAYS}
+
+
+def delete_due() -> dict[str, int]:
     """Delete what is past its lifetime, at most BATCH rows of each table; returns counts by table."""
     counts: dict[str, int] = {}
     for lifetime in LIFETIMES:
-        due = lifetime.model.objects.filter(lifetime.due(timedelta(days=lifetime.days())))
-        ids = list(due.values_list("pk", flat=True)[:BATCH])
+        ids = list(_due(lifetime).values_list("pk", flat=True)[:BATCH])
         if ids:
             counts[lifetime.model._meta.db_table] = len(ids)
-            if not dry_run:
-                _delete(lifetime.model, ids)
-    if counts and not dry_run:
+            _delete(lifetime.model, ids)
+    if buried := _bury():
+        counts["messages"] = buried
+    if counts:
         logger.info("rows past their lifetime deleted", extra={"tables": counts})
     return counts
+
+
+def _due(lifetime: Lifetime) -> QuerySet[Any]:
+    found: QuerySet[Any] = lifetime.model.objects.filter(lifetime.due(timedelta(days=lifetime.days())))
+    return found
 
 
 def _delete(model: Any, ids: list[int]) -> None:
@@ -63,6 +101,28 @@ def _delete(model: Any, ids: list[int]) -> None:
     rows.delete()
     for sha256 in digests - set(File.objects.filter(sha256__in=digests).values_list("sha256", flat=True)):
         files.forget(sha256=sha256)
+
+
+def _wordy() -> QuerySet[Message]:
+    """Old messages that still have words; pinned ones and those of open questions keep them."""
+    if not settings.NEXUS_KEEP_MESSAGES_DAYS:
+        return Message.objects.none()
+    old = Message.objects.filter(ts__lt=Now() - timedelta(days=settings.NEXUS_KEEP_MESSAGES_DAYS), deleted_at=None)
+    pinned = Q(landmark__isnull=False, landmark__unpinned_at=None)
+    return old.exclude(pinned).exclude(Q(invocations__isnull=False) & ~Q(invocations__state__in=FINAL))
+
+
+def _bury() -> int:
+    """As `!forget me` does: a tombstone, and triggers take away what was made of the words."""
+    ids = list(_wordy().order_by("pk").values_list("pk", flat=True)[:BATCH])
+    if not ids:
+        return 0
+    with transaction.atomic():
+        rooms = {room for (room,) in sql.rows(_BURY, [ids])}
+        File.objects.filter(message_id__in=ids).update(expires_at=Now())
+    for room in rooms:
+        working.forget(room_id=room)
+    return len(ids)
 
 
 def _settled(prefix: str, age: timedelta) -> Q:

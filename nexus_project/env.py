@@ -7,6 +7,8 @@ on stderr and exits with 78 (EX_CONFIG).
 import difflib
 import ipaddress
 import os
+import re
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +17,9 @@ from urllib.parse import urlsplit
 
 EXIT_CONFIG = 78
 MIN_SECRET_LENGTH = 32
+SECRET_MOUNT = "/run/secrets/"  # noqa: S105 - a folder
+"""Where container engines put secrets, readable for whom they choose."""
+
 EXAMPLE_MARKS = ("change-me", "changeme", "example", "secret123", "password")
 
 T = TypeVar("T")
@@ -34,7 +39,8 @@ class Environment:
         return self._read(name, default=default, convert=lambda value: value, empty="")
 
     def secret(self, name: str, *, default: str | None = None) -> str:
-        """Like `text`, and long, not an example, and not the value of another secret."""
+        """Like `text`, and long, not an example, not the value of another secret, and in nobody else's reach."""
+        self._check_file(name)
         value = self.text(name, default=default)
         if value and value != default:
             self._check_secret(name=name, value=value)
@@ -86,6 +92,54 @@ class Environment:
 
         return self._read(name, default="", convert=convert, empty="")
 
+    def origin(self, name: str, *, default: str | None = None) -> str:
+        """A web address without path, user or query: scheme, host, port."""
+
+        def convert(value: str) -> str:
+            parts = urlsplit(value)
+            if parts.scheme not in ("https", "http") or not parts.hostname or parts.port == 0:
+                raise ValueError("must be an address like https://nexus.example.org")
+            if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+                raise ValueError("must be scheme, host and port only, without path, user or query")
+            return value.rstrip("/")
+
+        return self._read(name, default=default, convert=convert, empty="")
+
+    def redis(self, name: str) -> str:
+        """A Redis server, of which we choose the databases ourselves."""
+
+        def convert(value: str) -> str:
+            parts = urlsplit(value)
+            if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.port == 0:
+                raise ValueError("must be a URL like redis://:password@host:6379")
+            if parts.path.strip("/") or parts.query:
+                raise ValueError("must not name a database: Nexus uses 0, 1 and 2")
+            return value.rstrip("/")
+
+        return self._read(name, default=None, convert=convert, empty="")
+
+    def database(self, name: str) -> str:
+        """A Postgres database."""
+
+        def convert(value: str) -> str:
+            parts = urlsplit(value)
+            is_complete = parts.hostname and parts.username and parts.path.strip("/")
+            if parts.scheme not in ("postgres", "postgresql") or not is_complete or parts.port == 0:
+                raise ValueError("must be a URL like postgres://user:password@host:5432/name")
+            return value
+
+        return self._read(name, default=None, convert=convert, empty="")
+
+    def matching(self, name: str, *, pattern: str, what: str) -> str:
+        """Nothing, or one value of this form."""
+
+        def convert(value: str) -> str:
+            if not re.fullmatch(pattern, value):
+                raise ValueError(f"must be {what}")
+            return value
+
+        return self._read(name, default="", convert=convert, empty="")
+
     def choice(self, name: str, *, options: tuple[str, ...], default: str) -> str:
         def convert(value: str) -> str:
             if value not in options:
@@ -94,11 +148,15 @@ class Environment:
 
         return self._read(name, default=default, convert=convert, empty=default)
 
-    def words(self, name: str, *, default: tuple[str, ...]) -> list[str]:
-        """A comma-separated list."""
+    def words(self, name: str, *, default: tuple[str, ...], pattern: str = r".+", what: str = "words") -> list[str]:
+        """A comma-separated list; each of this form."""
 
         def convert(value: str) -> list[str]:
-            return [word.strip() for word in value.split(",") if word.strip()]
+            found = [word.strip() for word in value.split(",") if word.strip()]
+            wrong = [word for word in found if not re.fullmatch(pattern, word)]
+            if wrong:
+                raise ValueError(f"must be {what}, separated by commas; {wrong[0][:60]!r} is not")
+            return found
 
         return self._read(name, default=list(default), convert=convert, empty=list(default))
 
@@ -109,6 +167,11 @@ class Environment:
             return [ipaddress.ip_network(word.strip()) for word in value.split(",") if word.strip()]
 
         return self._read(name, default=[], convert=convert, empty=[])
+
+    def together(self, name: str, *, needs: str) -> None:
+        """The one makes no sense without the other."""
+        if self._given(name) and not self._given(needs):
+            self.problems.append(f"{name} is set, but {needs} is not; set both or neither")
 
     def finish(self) -> None:
         """Report unknown NEXUS_* names, and leave the process if anything was wrong."""
@@ -141,15 +204,29 @@ class Environment:
             self.problems.append(f"{name} is wrong: {error}")
             return empty
 
+    def _given(self, name: str) -> bool:
+        return bool(self.values.get(name) or self.values.get(f"{name}_FILE"))
+
     def _raw(self, name: str) -> str | None:
         file_name = self.values.get(f"{name}_FILE")
         if not file_name:
             return self.values.get(name)
+        if self.values.get(name):
+            self.problems.append(f"{name} and {name}_FILE are both set; remove one of them")
         try:
             return Path(file_name).read_text(encoding="utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
             self.problems.append(f"{name}_FILE can't be read: {error}")
             return None
+
+    def _check_file(self, name: str) -> None:
+        path = self.values.get(f"{name}_FILE") or ""
+        try:
+            mode = stat.S_IMODE(Path(path).stat().st_mode) if path else 0
+        except OSError:
+            return  # reading it says why
+        if mode & 0o077 and not path.startswith(SECRET_MOUNT):
+            self.problems.append(f"{name}_FILE can be read by others; run: chmod 600 {path}")
 
     def _check_secret(self, *, name: str, value: str) -> None:
         make = f"make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'  ({name})"

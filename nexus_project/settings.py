@@ -17,33 +17,40 @@ NEXUS_ADMIN_TOKEN = _env.secret("NEXUS_ADMIN_TOKEN")
 NEXUS_WEBHOOK_TOKEN = _env.secret("NEXUS_WEBHOOK_TOKEN", default="")
 NEXUS_MEM0_KEY = _env.secret("NEXUS_MEM0_KEY")
 NEXUS_METRICS_TOKEN = _env.secret("NEXUS_METRICS_TOKEN", default="")
+NEXUS_BACKUP_KEY = _env.secret("NEXUS_BACKUP_KEY", default="")
 DEBUG = _env.flag("NEXUS_DEBUG", default=False)
-ALLOWED_HOSTS = _env.words("NEXUS_ALLOWED_HOSTS", default=("127.0.0.1", "localhost", "[::1]"))
+ALLOWED_HOSTS = _env.words(
+    "NEXUS_ALLOWED_HOSTS",
+    default=("127.0.0.1", "localhost", "[::1]"),
+    pattern=r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]",
+    what="host names without scheme and port",
+)
 NEXUS_TRUSTED_PROXIES = _env.networks("NEXUS_TRUSTED_PROXIES")
-NEXUS_PUBLIC_URL = _env.url("NEXUS_PUBLIC_URL", schemes=("https", "http"), default="http://127.0.0.1:4000")
+NEXUS_PUBLIC_URL = _env.origin("NEXUS_PUBLIC_URL", default="http://127.0.0.1:4000")
+NEXUS_PRIVATE_NETWORK = _env.flag("NEXUS_PRIVATE_NETWORK", default=False)
 NEXUS_STATE_DIR = Path(_env.text("NEXUS_STATE_DIR", default=str(BASE_DIR / ".nexus")))
 NEXUS_ASGI_SERVER = _env.choice("NEXUS_ASGI_SERVER", options=("daphne", "uvicorn"), default="daphne")
 
 # Neighbours
 
-_database_url = _env.url("NEXUS_DATABASE_URL", schemes=("postgres", "postgresql"))
-NEXUS_REDIS_URL = _env.url("NEXUS_REDIS_URL", schemes=("redis", "rediss"))
+_database_url = _env.database("NEXUS_DATABASE_URL")
+NEXUS_REDIS_URL = _env.redis("NEXUS_REDIS_URL")
 NEXUS_ROCKETCHAT_URL = _env.url("NEXUS_ROCKETCHAT_URL", schemes=("https", "http"), default="http://127.0.0.1:3000")
-NEXUS_CHAT_URL = _env.text("NEXUS_CHAT_URL", default="")
+NEXUS_CHAT_URL = _env.url("NEXUS_CHAT_URL", schemes=("https", "http"), default="")
 NEXUS_ROCKETCHAT_CA = _env.file("NEXUS_ROCKETCHAT_CA")
 NEXUS_ROCKETCHAT_ADMIN = _env.text("NEXUS_ROCKETCHAT_ADMIN", default="admin")
 NEXUS_ROCKETCHAT_ADMIN_PASSWORD = _env.text("NEXUS_ROCKETCHAT_ADMIN_PASSWORD", default="")
 NEXUS_ROOMS = _env.words("NEXUS_ROOMS", default=("general",))
 NEXUS_WEBHOOK_URL = _env.url("NEXUS_WEBHOOK_URL", schemes=("https", "http"), default=f"{NEXUS_PUBLIC_URL}/rc/webhook")
 NEXUS_MEM0_URL = _env.url("NEXUS_MEM0_URL", schemes=("http", "https"), default="http://127.0.0.1:4100")
-NEXUS_MEM0_LLM_URL = _env.text("NEXUS_MEM0_LLM_URL", default="")
+NEXUS_MEM0_LLM_URL = _env.url("NEXUS_MEM0_LLM_URL", schemes=("https", "http"), default="")
 NEXUS_MEM0_LLM_MODEL = _env.text("NEXUS_MEM0_LLM_MODEL", default="")
 NEXUS_MEM0_LLM_KEY = _env.text("NEXUS_MEM0_LLM_KEY", default="")
-NEXUS_EMBEDDER_URL = _env.text("NEXUS_EMBEDDER_URL", default="")
+NEXUS_EMBEDDER_URL = _env.url("NEXUS_EMBEDDER_URL", schemes=("https", "http"), default="")
 NEXUS_EMBEDDER_MODEL = _env.text("NEXUS_EMBEDDER_MODEL", default="")
 NEXUS_EMBEDDER_KEY = _env.text("NEXUS_EMBEDDER_KEY", default="")
 NEXUS_SUMMARIZER_AGENT = _env.text("NEXUS_SUMMARIZER_AGENT", default="")
-NEXUS_SUMMARIZER_URL = _env.text("NEXUS_SUMMARIZER_URL", default="")
+NEXUS_SUMMARIZER_URL = _env.url("NEXUS_SUMMARIZER_URL", schemes=("https", "http"), default="")
 NEXUS_SUMMARIZER_MODEL = _env.text("NEXUS_SUMMARIZER_MODEL", default="")
 NEXUS_SUMMARIZER_KEY = _env.text("NEXUS_SUMMARIZER_KEY", default="")
 
@@ -61,10 +68,10 @@ NEXUS_BRIDGE_LEASE_S = _env.number("NEXUS_BRIDGE_LEASE_S", default=20, at_least=
 NEXUS_MAX_HOPS = _env.whole("NEXUS_MAX_HOPS", default=3, at_least=0, at_most=20)
 NEXUS_SWEEP_S = _env.number("NEXUS_SWEEP_S", default=5, at_least=0.2, at_most=60)
 NEXUS_MENTION_MAX_AGE_S = _env.number("NEXUS_MENTION_MAX_AGE_S", default=900, at_least=10, at_most=7 * 86_400)
-NEXUS_MCP_COMMANDS = _env.words("NEXUS_MCP_COMMANDS", default=())
-NEXUS_MCP_SECRETS = _env.text("NEXUS_MCP_SECRETS", default="")
+NEXUS_MCP_COMMANDS = _env.words("NEXUS_MCP_COMMANDS", default=(), pattern=r"/.+", what="absolute paths of programs")
+NEXUS_MCP_SECRETS = _env.matching("NEXUS_MCP_SECRETS", pattern=r"/.+", what="an absolute path")
 NEXUS_HOST_HUB = _env.url("NEXUS_HOST_HUB", schemes=("https", "http"), default=NEXUS_PUBLIC_URL)
-NEXUS_HOST_USER = _env.text("NEXUS_HOST_USER", default="")
+NEXUS_HOST_USER = _env.matching("NEXUS_HOST_USER", pattern=r"[a-z_][a-z0-9_-]{0,31}", what="a user's name")
 NEXUS_HOST_DIR = _env.text("NEXUS_HOST_DIR", default="/var/lib/nexus-host")
 NEXUS_HOST_CLIS = _env.flag("NEXUS_HOST_CLIS", default=False)
 NEXUS_KEEP_CHUNKS_DAYS = _env.number("NEXUS_KEEP_CHUNKS_DAYS", default=30, at_least=1, at_most=3650)
@@ -86,7 +93,14 @@ NEXUS_FILE_TYPES = _env.words(
         *("application/toml", "application/javascript", "application/x-sh", "application/sql", "application/csv"),
         *("application/zip", "application/gzip", "application/x-tar", "application/octet-stream"),
     ),
+    pattern=r"[a-z*]+/[A-Za-z0-9.+*_-]+",
+    what="content types like text/*",
 )
+NEXUS_KEEP_NOTICES_DAYS = _env.number("NEXUS_KEEP_NOTICES_DAYS", default=30, at_least=1, at_most=3650)
+NEXUS_KEEP_SET_ASIDE_DAYS = _env.number("NEXUS_KEEP_SET_ASIDE_DAYS", default=90, at_least=1, at_most=3650)
+NEXUS_KEEP_REACTIONS_DAYS = _env.number("NEXUS_KEEP_REACTIONS_DAYS", default=90, at_least=1, at_most=3650)
+NEXUS_KEEP_JOIN_CODES_DAYS = _env.number("NEXUS_KEEP_JOIN_CODES_DAYS", default=30, at_least=1, at_most=3650)
+NEXUS_KEEP_MESSAGES_DAYS = _env.number("NEXUS_KEEP_MESSAGES_DAYS", default=0, at_least=0, at_most=36_500)
 NEXUS_KEEP_PROMPTS_DAYS = _env.number("NEXUS_KEEP_PROMPTS_DAYS", default=90, at_least=1, at_most=3650)
 NEXUS_LOG_FORMAT = _env.choice("NEXUS_LOG_FORMAT", options=("text", "json"), default="text")
 NEXUS_WATCH_PORT = _env.whole("NEXUS_WATCH_PORT", default=0, at_least=0, at_most=65_535)
@@ -95,6 +109,8 @@ NEXUS_TRACES_URL = _env.url("NEXUS_TRACES_URL", schemes=("http", "https"), defau
 NEXUS_TRACES_RATIO = _env.number("NEXUS_TRACES_RATIO", default=1.0, at_least=0, at_most=1)
 NEXUS_LOG_LEVEL = _env.choice("NEXUS_LOG_LEVEL", options=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
 
+for _model in ("EMBEDDER", "SUMMARIZER", "MEM0_LLM"):
+    _env.together(f"NEXUS_{_model}_URL", needs=f"NEXUS_{_model}_MODEL")
 _env.finish()
 
 # Django

@@ -5,7 +5,7 @@ from typing import Final
 
 from django.conf import settings
 
-from gateway.bootstrap.steps import Say, done, same
+from gateway.bootstrap.steps import Say, Step, done, failed, same
 from gateway.rocketchat.admin import Login
 from gateway.rocketchat.events import Document
 
@@ -32,6 +32,16 @@ def ensure(admin: Login, *, url: str, tell: Say) -> None:
         return
     admin.create_webhook(name=NAME, url=url, token=settings.NEXUS_WEBHOOK_TOKEN, username=USERNAME)
     tell(done("webhook", f"made; it calls {url}"))
+
+
+def look(admin: Login, *, url: str) -> list[Step]:
+    """What `ensure` would find, without changing it."""
+    found = [one for one in admin.webhooks() if one.get("name") == NAME and _is_right(one, url=url)]
+    if not found:
+        return [failed("webhook", "there is none with our address, token and scope")]
+    if not any(one.get("enabled") is True for one in found):
+        return [failed("webhook", "is switched off, so rooms that nobody listens in are looked at once a minute only")]
+    return [same("webhook", f"calls {url}")]
 
 
 def _is_right(one: Document, *, url: str) -> bool:

@@ -16,6 +16,8 @@ from typing import Any, Final
 from django.conf import settings
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
+from nexus_project.version import VERSION
+
 logger = logging.getLogger(__name__)
 
 Look = Callable[[], list[str]]
@@ -69,7 +71,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0].rstrip("/")
         if path == "/healthz":
             found = self.server.look()
-            body = json.dumps({"ok": not found, "problems": found}).encode()
+            body = json.dumps({"ok": not found, "problems": found, "version": VERSION}).encode()
             self._answer(503 if found else 200, body, content_type="application/json")
         elif path != "/metrics":
             self._answer(404, b"there is /healthz and /metrics\n")

@@ -1,10 +1,14 @@
-"""What does each long-running program do to be watched? It says its name, and opens the door where its health is told."""
+"""What does each long-running program do to be watched? It says its name, and opens the door where its health is told.
+
+Before anything else it refuses to start where that would be dangerous.
+"""
 
 from collections.abc import Callable
 from typing import Final
 
 from gateway.watch import BEATS, about, stuck, traces
 from gateway.watch.door import open_door
+from nexus_project import start
 
 LOOKS: Final[dict[str, tuple[str, ...]]] = {
     "chat": ("unheld", "unsaid"),
@@ -22,6 +26,7 @@ def name(program: str) -> None:
     global _name
     _name = program
     about.name_program(program)
+    start.begin(program=program)
     traces.named(program)
 
 

@@ -5,6 +5,7 @@ import urllib.request
 
 import pytest
 
+from nexus_project.version import VERSION
 from tests.fakes.collector import Collector, Seen
 from tests.world.talk import Question, ask
 from tests.world.world import World
@@ -75,4 +76,4 @@ def test_every_program_says_that_it_works(world: World, name: str) -> None:
     port = world.stack.ports.watch[name]
 
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
-        assert json.load(answer) == {"ok": True, "problems": []}
+        assert json.load(answer) == {"ok": True, "problems": [], "version": VERSION}

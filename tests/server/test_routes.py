@@ -12,15 +12,17 @@ from django.urls import get_resolver
 
 from composer.models import Prompt
 from gateway import bridge_auth, files, health
+from gateway.doctor.live import OPEN_PATHS
 from gateway.hub import outgoing
 from gateway.models import File
 from nexus_bridge import protocol
+from nexus_project.version import VERSION
 from tests.server import people
 from tests.server.hub_world import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.timeout(60)]
 
-OPEN = {"healthz", "metrics", "client/", "join"}
+OPEN = OPEN_PATHS
 """Everything else wants credentials. /metrics answers on loopback."""
 
 
@@ -61,7 +63,7 @@ def test_without_credentials_only_the_open_paths_answer(client, path):
 
 
 def test_healthy_is_who_has_nothing_stuck(client):
-    assert client.get("/healthz").json() == {"ok": True, "problems": []}
+    assert client.get("/healthz").json() == {"ok": True, "problems": [], "version": VERSION}
 
 
 def test_a_question_that_nobody_composes_is_told(client, world):

@@ -18,6 +18,7 @@ from gateway.watch.about import AboutFilter, about_invocation
 from gateway.watch.beats import Beats
 from gateway.watch.rows import LAG_S, Rows
 from nexus_project.logs import JsonFormatter, LineFormatter
+from nexus_project.version import VERSION
 from tests.server.hub_world import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +135,7 @@ def opened(settings, unused_tcp_port):
 def test_a_program_that_works_says_200_and_one_that_does_not_says_why(opened):
     url, found = opened
 
-    assert told(f"{url}/healthz") == (200, '{"ok": true, "problems": []}')
+    assert told(f"{url}/healthz") == (200, f'{{"ok": true, "problems": [], "version": "{VERSION}"}}')
     found.append("for 41 s this process has not heard from its queue")
 
     status, body = told(f"{url}/healthz")
