@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from gateway import bootstrap
 from gateway.bootstrap import Step, Verdict
+from gateway.management import words
 
 
 class Command(BaseCommand):
@@ -20,7 +21,12 @@ class Command(BaseCommand):
         )
         parser.add_argument("--code", default="", help="the admin account's second factor, from its app or mail")
         parser.add_argument("--no-webhook", action="store_true", help="leave the webhook alone")
-        parser.add_argument("--wait", type=float, default=180.0, help="seconds to wait for the server (180)")
+        parser.add_argument(
+            "--wait",
+            type=words.number(above=-1, at_most=86_400),
+            default=180.0,
+            help="seconds to wait for the server (180)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         wants_hook = bool(settings.NEXUS_WEBHOOK_TOKEN) and not options["no_webhook"]

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
 from gateway import bridges
+from gateway.management import words
 from gateway.models import Bridge
 
 
@@ -16,13 +17,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("bridge", help="a bridge's name, or the slug of an agent behind it")
-        parser.add_argument("--hours", type=float, default=24.0, help="how long it is good")
+        parser.add_argument(
+            "--hours", type=words.number(above=0, at_most=24 * 7), default=24.0, help="how long it is good, up to 168"
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name, hours = options["bridge"], options["hours"]
-        if not 0 < hours <= 24 * 7:
-            raise CommandError("--hours must lie between 0 and 168")
         found = Bridge.objects.filter(Q(name=name) | Q(agents__slug=name), revoked_at=None).distinct().first()
         if found is None:
             raise CommandError(f"there is no bridge or agent {name!r} that is not revoked; create_bridge makes one")
