@@ -32,6 +32,7 @@ from nexus_bridge.protocol import (
     agreed_version,
     from_bridge,
 )
+from nexus_project.version import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -189,10 +190,21 @@ async def _greet(connection: Connection, hello: Hello, *, hub: Hub) -> None:
         connection.bye("shutting_down", message="the hub can't reach its database")
         return
     resume = [Resume(invocation=pk, next_seq=seq) for pk, seq in reception.resume.items()]
-    welcome = Welcome(version=version, session=connection.session, resume=resume, drop=reception.drop)
+    welcome = Welcome(
+        version=version,
+        session=connection.session,
+        resume=resume,
+        drop=reception.drop,
+        hub_version=VERSION if version >= 2 else "",
+    )
     connection.post(welcome)
     hub.nudge(bridge_id=connection.bridge_id)
-    extra = {"bridge": connection.bridge_id, "version": hello.client_version, "resumed": len(resume)}
+    extra = {
+        "bridge": connection.bridge_id,
+        "version": hello.client_version,
+        "protocol": version,
+        "resumed": len(resume),
+    }
     logger.info("bridge connected", extra=extra)
 
 

@@ -61,10 +61,11 @@ FROM_HUB: list[dict[str, Any]] = [
         "type": "welcome",
         "version": 1,
         "session": "s",
-        "limits": {"heartbeat_s": 10.0, "peer_dead_s": 25.0, "frame_bytes": 65536, "unacked_bytes": 262144},
+        "limits": {"heartbeat_s": 5.0, "peer_dead_s": 25.0, "frame_bytes": 65536, "unacked_bytes": 262144},
         "resume": [{"invocation": 7, "next_seq": 3}],
         "drop": [8],
     },
+    {"type": "welcome", "version": 2, "session": "s", "hub_version": "0.1.0"},
     {
         "type": "prompt",
         "invocation": 7,
@@ -178,7 +179,7 @@ def test_nothing_but_bad_frame_comes_of_noise(text: str | bytes) -> None:
             read(text)
 
 
-@pytest.mark.parametrize(("offered", "agreed"), [([1], 1), ([2, 1], 1), ([2], None), ([], None)])
+@pytest.mark.parametrize(("offered", "agreed"), [([1], 1), ([2, 1], 2), ([1, 2, 3], 2), ([3], None), ([], None)])
 def test_the_best_version_that_both_speak_is_agreed(offered: list[int], agreed: int | None) -> None:
     assert protocol.agreed_version(offered=offered) == agreed
 

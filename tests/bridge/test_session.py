@@ -145,7 +145,7 @@ def test_a_hub_that_speaks_before_its_welcome_is_left(bridge: Bridge) -> None:
 def test_a_welcome_in_another_version_ends_the_bridge(bridge: Bridge) -> None:
     bridge.session.connected()
 
-    bridge.hear(Welcome(version=2, session="s"))
+    bridge.hear(Welcome(version=99, session="s"))
 
     (order,) = bridge.orders()
     assert isinstance(order, Disconnect)

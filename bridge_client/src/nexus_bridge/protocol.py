@@ -1,4 +1,4 @@
-"""Bridge protocol v1: every frame between bridge and hub, as both ends read and write it.
+"""Bridge protocol, versions 2 and 1: every frame between bridge and hub, as both ends read and write it.
 
 Frames are JSON objects in WebSocket text messages; `type` says which. Decoding is strict: an unknown type, an unknown
 field or a wrong value is a `BadFrame` that names what is wrong. docs/protocol.md lists the same frames in prose.
@@ -11,8 +11,9 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-VERSIONS: Final = (1,)
-"""Protocol versions this code speaks, best first."""
+VERSIONS: Final = (2, 1)
+"""Protocol versions this code speaks, best first: the newest and the one before, so that hub and bridges need not change
+on one day. What version 2 has beyond 1: `hub_version` in `welcome`."""
 
 MAX_FRAME_BYTES: Final = 64 * 1024
 """What a hub accepts in one frame; larger ones close the connection with 1009."""
@@ -200,14 +201,18 @@ class Heartbeat(Frame, frozen=True, tag="heartbeat"):
 # Hub -> bridge
 
 
-class Welcome(Frame, frozen=True, tag="welcome"):
-    """Answer to `hello`. Runs that stand neither in `resume` nor in `drop` have nothing left to send."""
+class Welcome(Frame, frozen=True, tag="welcome", omit_defaults=True):
+    """Answer to `hello`. Runs that stand neither in `resume` nor in `drop` have nothing left to send.
+
+    Fields that say nothing are left out: a bridge of version 1 would not take `hub_version`.
+    """
 
     version: int
     session: Short
     limits: HubLimits = HubLimits()
     resume: list[Resume] = []
     drop: list[InvocationId] = []
+    hub_version: Short = ""
 
 
 class Prompt(Frame, frozen=True, tag="prompt"):

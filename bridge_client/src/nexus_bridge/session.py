@@ -74,6 +74,7 @@ class Session:
         self._bad_frame_count = 0
         self._rival = rival.Rival()
         self.id = ""
+        self.hub_version = ""
 
     # The connection
 
@@ -223,6 +224,7 @@ class Session:
         else:
             self._phase = "ready"
             self.id = welcome.session
+            self.hub_version = welcome.hub_version
             self._output.open(limits=welcome.limits)
             self._settle_runs(welcome, now=now)
             self._end_orphans()

@@ -17,8 +17,8 @@ class Command(BaseCommand):
     help = "Lists the names of MCP secrets, sets one from the terminal or from standard input, or removes one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("act", choices=["list", "set", "remove"])
-        parser.add_argument("name", nargs="?", default="")
+        parser.add_argument("act", choices=["list", "set", "remove"], help="what to do")
+        parser.add_argument("name", nargs="?", default="", help="the secret's name")
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *args: Any, **options: Any) -> None:

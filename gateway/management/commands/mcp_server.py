@@ -18,7 +18,7 @@ class Command(BaseCommand):
     help = "Lists, shows, registers, tests, approves, switches off or removes MCP servers, and gives rooms leave."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        acts = parser.add_subparsers(dest="act", required=True)
+        acts = parser.add_subparsers(dest="act", required=True, help="what to do")
         acts.add_parser("list", help="all of them, with their state")
         for act, text in _ACTS.items():
             one = acts.add_parser(act, help=text)
@@ -29,9 +29,9 @@ class Command(BaseCommand):
             if act == "approve":
                 one.add_argument("hash", help="the definition_hash that `test` has shown")
             if act == "leave":
-                one.add_argument("tool")
+                one.add_argument("tool", help="its name")
                 one.add_argument("room", help="the room's name or id in the chat")
-                one.add_argument("leave", choices=changes.LEAVES)
+                one.add_argument("leave", choices=changes.LEAVES, help="whether it may be used there, and how")
         for one in acts.choices.values():
             one.add_argument("--json", action="store_true", help="print one JSON object a line instead of text")
 
