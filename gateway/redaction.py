@@ -10,21 +10,25 @@ from django.conf import settings
 
 from nexus_bridge.masking import Secrets, secrets_in
 
-FOREIGN_NAMES = ("SECRET_KEY",)
-"""Secrets among Django's own settings; ours are known by their names."""
-
 
 def secrets() -> Secrets:
     """Of the settings as they are now."""
-    ours = {name: value for name in dir(settings) if name.startswith("NEXUS_") and (value := _text(name))}
+    ours = {name: value for name in _names() if (value := _text(name))}
     passwords = [str(settings.DATABASES["default"].get("PASSWORD") or ""), urlsplit(settings.NEXUS_REDIS_URL).password]
-    known = [*secrets_in(ours), *map(_text, FOREIGN_NAMES), *(unquote(word) for word in passwords if word)]
+    known = [*secrets_in(ours), _text("SECRET_KEY"), *(unquote(word) for word in passwords if word)]
     return _made_of(tuple(sorted(set(known))))
 
 
 def masked(text: str) -> str:
     """One whole text."""
     return secrets().masked(text)
+
+
+@lru_cache(maxsize=1)
+def _names() -> tuple[str, ...]:
+    """Of our settings that may hold a secret, by their names; a process has the same ones all its life."""
+    ours = [name for name in dir(settings) if name.startswith("NEXUS_")]
+    return tuple(name for name in ours if secrets_in({name: "as long as a secret"}))
 
 
 def _text(name: str) -> str:
