@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -51,4 +52,13 @@ def healthz(_request: HttpRequest) -> JsonResponse:
 def metrics(request: HttpRequest) -> HttpResponse:
     if not may_read(peer=request.META.get("REMOTE_ADDR", ""), headers=request.headers):
         return HttpResponse(REFUSAL, status=401)
-    return HttpResponse(generate_latest(REGISTRY) + ROWS.tell(), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest(REGISTRY) + _of_rows(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _of_rows() -> bytes:
+    """While the database is away the process still tells its own."""
+    try:
+        return ROWS.tell()
+    except (DatabaseError, InterfaceError):
+        connection.close()
+        return b""

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.urls import get_resolver
 
 from composer.models import Prompt
@@ -85,6 +85,18 @@ def test_metrics_are_for_loopback_or_the_token(client, settings):
     settings.NEXUS_METRICS_TOKEN = "m" * 40
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers=bearer("m" * 40)).status_code == 200
+
+
+def test_metrics_of_the_process_are_told_while_the_database_is_away(client, monkeypatch):
+    def away():
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(health.ROWS, "tell", away)
+
+    told = client.get("/metrics")
+
+    assert told.status_code == 200
+    assert b"nexus_hub_connections" in told.content
 
 
 def test_check_tells_a_bridge_who_it_is(client, world):
