@@ -15,6 +15,7 @@ from gateway import bridge_auth, files, health
 from gateway.doctor.live import OPEN_PATHS
 from gateway.hub import outgoing
 from gateway.models import File
+from gateway.watch import rows
 from nexus_bridge import protocol
 from nexus_project.version import VERSION
 from tests.server import people
@@ -91,7 +92,7 @@ def test_metrics_of_the_process_are_told_while_the_database_is_away(client, monk
     def away():
         raise OperationalError("the server closed the connection")
 
-    monkeypatch.setattr(health.ROWS, "tell", away)
+    monkeypatch.setattr(rows.ROWS, "tell", away)
 
     told = client.get("/metrics")
 
