@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from composer.memory import working
 from composer.models import Fact, Prompt
 from gateway import files, sql
-from gateway.models import FINAL, File, Grant, JoinCode, Message, Notice, Reaction, SetAside, ToolToken
+from gateway.models import FINAL, File, Grant, Invocation, JoinCode, Message, Notice, Reaction, SetAside, ToolToken
 from runtime.models import Chunk
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,8 @@ def _wordy() -> QuerySet[Message]:
         return Message.objects.none()
     old = Message.objects.filter(ts__lt=Now() - timedelta(days=settings.NEXUS_KEEP_MESSAGES_DAYS), deleted_at=None)
     pinned = Q(landmark__isnull=False, landmark__unpinned_at=None)
-    return old.exclude(pinned).exclude(Q(invocations__isnull=False) & ~Q(invocations__state__in=FINAL))
+    asking = Invocation.objects.exclude(state__in=FINAL)
+    return old.exclude(pinned).exclude(pk__in=asking.values("message_id"))
 
 
 def _bury() -> int:

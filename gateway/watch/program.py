@@ -24,9 +24,9 @@ _name = ""
 def name(program: str) -> None:
     """First of all; what is forked later inherits it."""
     global _name
+    start.begin(program=program)
     _name = program
     about.name_program(program)
-    start.begin(program=program)
     traces.named(program)
 
 

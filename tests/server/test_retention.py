@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from composer.models import Fact, Landmark, Prompt
@@ -30,7 +30,8 @@ def question():
 
 
 def end(row):
-    invocations.request_cancel(invocation_id=row.pk, reason="stop")
+    with transaction.atomic():
+        invocations.request_cancel(invocation_id=row.pk, reason="stop")
     Invocation.objects.filter(pk=row.pk).update(ended_at=timezone.now() - timedelta(days=400))
 
 
