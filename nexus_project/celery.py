@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery, bootsteps
-from celery.signals import celeryd_init, task_postrun, task_prerun, worker_init, worker_ready
+from celery.signals import celeryd_init, setup_logging, task_postrun, task_prerun, worker_init, worker_ready
 
 if TYPE_CHECKING:
     from gateway.watch.tasks import TaskSlots
@@ -41,6 +41,11 @@ class Listening(bootsteps.StartStopStep):
 
 
 app.steps["consumer"].add(Listening)
+
+
+@setup_logging.connect
+def _logging_is_set_up(**_: Any) -> None:
+    """By our settings. Celery leaves it alone where somebody answers here; else its `-l WARNING` would silence our own lines."""
 
 
 @celeryd_init.connect
