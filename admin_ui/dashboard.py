@@ -24,8 +24,17 @@ def context(_request: HttpRequest) -> dict[str, Any]:
             _plot(found["days"], "token_count", "Tokens a day"),
             _plot(found["days"], "cost_usd", "Cost a day (USD)"),
         ],
-        "spent": [("Agents", "gateway_agent", found["by_agent"]), ("Rooms", "gateway_room", found["by_room"])],
+        "spent": [
+            ("Agents", "gateway_agent", _shares(found["by_agent"])),
+            ("Rooms", "gateway_room", _shares(found["by_room"])),
+        ],
     }
+
+
+def _shares(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With what the row spent of what the first one did, in percent."""
+    top = max((row["token_count"] for row in rows), default=0) or 1
+    return [{**row, "share": round(100 * row["token_count"] / top)} for row in rows]
 
 
 def _plot(days: list[dict[str, Any]], field: str, title: str) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Summary(models.Model):
 
     class Meta:
         db_table = "summaries"
+        verbose_name_plural = "summaries"
         constraints = [
             models.UniqueConstraint(
                 fields=["room", "thread", "tier", "first_message", "last_message"], name="summary_once_per_span"
@@ -196,6 +197,7 @@ class Memory(models.Model):
 
     class Meta:
         db_table = "memories"
+        verbose_name_plural = "memories"
         indexes: ClassVar = [
             HnswIndex(
                 name="memories_hnsw_idx",

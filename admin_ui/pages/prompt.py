@@ -6,6 +6,7 @@ from typing import Any, Final
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
+from admin_ui.live import text_of
 from admin_ui.pages.drawing import draw
 from composer.models import Prompt
 from gateway import redaction
@@ -34,6 +35,7 @@ def show(request: HttpRequest, pk: int) -> HttpResponseBase:
         sections=sections,
         left_out=prompt.left_out if prompt is not None else [],
         chunks=chunks[:MAX_CHUNKS],
+        said="".join(text_of(chunk) for chunk in chunks[:MAX_CHUNKS]).strip(),
         is_cut=len(chunks) > MAX_CHUNKS,
         used=round(100 * prompt.token_count / prompt.budget) if prompt is not None and prompt.budget else 0,
     )

@@ -15,6 +15,7 @@ class AuditEntry(models.Model):
 
     class Meta:
         db_table = "audit_log"
+        verbose_name_plural = "audit entries"
 
     def __str__(self) -> str:
         return f"{self.at} {self.actor} {self.action}"

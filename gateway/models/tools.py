@@ -30,6 +30,7 @@ class McpServer(models.Model):
 
     class Meta:
         db_table = "mcp_servers"
+        verbose_name = "MCP server"
         constraints = [
             models.CheckConstraint(
                 condition=Q(is_enabled=False) | Q(transport="nexus") | (~Q(approved_hash="")),

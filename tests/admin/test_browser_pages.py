@@ -1,6 +1,7 @@
 """Do the site's pages stand in a real browser: wide and narrow, light and dark, with hostile rows in every list?
 
-By default some pages of each kind; ADMIN_PAGES=all takes every page, and ADMIN_SHOTS names a folder for pictures.
+By default some pages of each kind; ADMIN_PAGES=all takes every page, ADMIN_SIZE one width only, and ADMIN_SHOTS names a
+folder for pictures.
 """
 
 import os
@@ -27,8 +28,11 @@ from tests.server.gateway_process import running_gateway
 pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.timeout(900)]
 
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
+SIZE = os.environ.get("ADMIN_SIZE")
 SCHEMES = ("light", "dark")
 SOME = ("", "console/", "prompts/{row}/", "gateway/agent/{agent}/change/")
+OF_ONE = {"prompts": "row", "bridges": "bridge", "mcp": "server"}
+POSTED = ("bridge.toml", "/join/", "/test/", "/approve/", "/off/")
 IS_ALL = os.environ.get("ADMIN_PAGES") == "all"
 AXE = (
     "async () => (await axe.run()).violations.filter((each) => ['serious', 'critical'].includes(each.impact))"
@@ -105,7 +109,7 @@ def served(transactional_db, tmp_path, settings):
     port = free_ports(1)[0]
     public = {"NEXUS_STATE_DIR": str(tmp_path), "NEXUS_PUBLIC_URL": f"http://127.0.0.1:{port}"}
     with running_gateway(tmp_path, port=port, **public) as gateway:
-        ids = {"row": it.row.pk, "bridge": it.bridge.pk, "agent": it.agent.pk}
+        ids = {"row": it.row.pk, "bridge": it.bridge.pk, "agent": it.agent.pk, "server": it.server.pk}
         yield gateway, wanted(ids)
 
 
@@ -130,11 +134,13 @@ def every_page(ids):
             "autocomplete/",
         ):
             continue
-        if "<int:pk>" in route and not route.startswith(("bridges/", "prompts/")):
+        if hasattr(pattern, "url_patterns") or "<path" in route or route.endswith(POSTED):
             continue
-        if hasattr(pattern, "url_patterns") or "<path" in route or route.endswith(("bridge.toml", "/join/")):
-            continue
-        yield route.replace("<int:pk>", str(ids["row"] if route.startswith("prompts/") else ids["bridge"]))
+        kind = route.partition("/")[0]
+        if "<int:pk>" not in route:
+            yield route
+        elif kind in OF_ONE:
+            yield route.replace("<int:pk>", str(ids[OF_ONE[kind]]))
 
 
 def wanted(ids):
@@ -156,7 +162,7 @@ def test_pages_stand_wide_and_narrow_light_and_dark(served, browser):
     gateway, paths = served
     checker = (npm_modules("axe", {"axe-core": "4.14.1"}) / "axe-core" / "axe.min.js").read_text()
     troubles: list[str] = []
-    for size, viewport in SIZES.items():
+    for size, viewport in SIZES.items() if SIZE is None else [(SIZE, SIZES[SIZE])]:
         for scheme in SCHEMES:
             context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
             pages = Watched(context=context, checker=checker, name=f"{size} {scheme}", troubles=troubles)

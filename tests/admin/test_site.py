@@ -124,6 +124,7 @@ def test_every_table_is_listed_shown_and_searched_with_few_queries_and_runs_noth
             with CaptureQueriesContext(connection) as asked:
                 page = operator.get(f"/admin/{path}")
             is_evil = b"<script>alert" in page.content or b"<img src=x" in page.content
+            is_evil |= b"9999999999" in page.content  # what a list that is not counted calls its length
             if page.status_code != 200 or len(asked) > MAX_QUERIES or is_evil:
                 troubles.append((path, page.status_code, len(asked), is_evil))
 
