@@ -61,7 +61,7 @@ class Desk:
         """Nudge, then wait until the poster waits for its clock everywhere."""
         self.poster.nudge(invocation_id=0)
         turns = 0
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             # A wait that has just been cut short needs some turns of the loop before it shows.
             while turns < STILL_TURNS:
                 turns = turns + 1 if self._is_waiting() else 0

@@ -78,7 +78,7 @@ async def test_repeats_in_any_order_after_edits_and_deletions_make_one_row_and_o
     await sync_to_async(chat.agent)("echo")
     rid = chat.room("backend", "bob", "echo")
 
-    async with deaf_chat(chat, rid), gateway_door(chat) as url, httpx.AsyncClient() as http:
+    async with deaf_chat(chat, rid), gateway_door(chat) as url, httpx.AsyncClient(timeout=30) as http:
         first = await asyncio.to_thread(bob.say, rid, "@echo first")
         second = await asyncio.to_thread(bob.say, rid, "to be deleted")
         await asyncio.to_thread(bob.edit, rid, first["_id"], "@echo first, edited")

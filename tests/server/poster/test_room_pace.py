@@ -93,7 +93,7 @@ class Crew:
         for lane in self.lanes:
             lane.wake.set()
         still = 0
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while still < 12:
                 running = sum(not task.done() for task in self.tasks)
                 still = still + 1 if self.clock.waiting == running else 0
