@@ -10,6 +10,9 @@ from gateway.mentions import names_in
 _FORM: Final = re.compile(
     r"\s*(?P<to>(?:@\S+\s+)*)!(?P<word>[a-z]+)(?:\s+(?P<rest>.*))?\s*", re.DOTALL | re.IGNORECASE
 )
+HOUSE: Final = "nexus"
+"""Orders may be addressed to it also where it has no account or is no member."""
+
 _NUMBER: Final = re.compile(r"\s*#?(\d{1,18})\b\s*(.*)", re.DOTALL)
 
 
@@ -25,11 +28,12 @@ def parse(text: str, *, usernames: Mapping[str, str]) -> Command | None:
     word = found["word"].lower() if found else ""
     if found is None or not (word in COMMANDS or nearest(word)):
         return None
-    known = {username.lower() for username in usernames.values()}
+    known = {HOUSE, *(username.lower() for username in usernames.values())}
     if found["to"] and not known & {name.lower() for name in names_in(found["to"])}:
         return None
     rest = found["rest"] or ""
-    names = frozenset(name.lower() for name in names_in(text)) & known
+    # `nexus` takes orders and has no questions of its own: naming it narrows nothing.
+    names = (frozenset(name.lower() for name in names_in(text)) & known) - {HOUSE}
     numbered = _NUMBER.fullmatch(rest)
     if numbered is None:
         return Command(name=word, text=rest.strip(), number=None, names=names)

@@ -114,6 +114,12 @@ def test_somebody_elses_question_is_not_stopped(room):
     assert _answers() == ["Only who asked, the agent's owner and admins may stop that."]
 
 
+def test_stopping_a_number_that_is_not_open_says_where_the_numbers_are(room):
+    _store(said("!stop 999"))
+
+    assert _answers() == ["No question number 999 is open here. `!jobs` lists those that are."]
+
+
 def test_stop_in_a_thread_leaves_the_rest_of_the_room(room):
     root = said("a thread")
     _store(root)

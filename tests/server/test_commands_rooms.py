@@ -13,12 +13,14 @@ from gateway.models import (
     AuditEntry,
     Bridge,
     Invocation,
+    McpServer,
     Message,
     Notice,
     NoticeKind,
     Project,
     Room,
     RoomMember,
+    RoomTool,
     Steer,
 )
 from nexus_bridge import protocol
@@ -89,6 +91,35 @@ class TestWho:
         assert "claude-alice" in tell("@nexus !who", mentions=("nexus",))
         assert tell("@bob !who", mentions=("bob",)) == ""
 
+    def test_nexus_is_heard_without_an_account_too_and_narrows_nothing(self, room, bob, agent):
+        people.ask(room, bob, agent)
+
+        assert "waits for its turn" in tell("@nexus !jobs")
+
+
+class TestTools:
+    def test_it_lists_what_the_room_may_use_and_which_of_it_asks_first(self, room):
+        server = McpServer.objects.create(
+            name="tracker",
+            transport="http",
+            is_enabled=True,
+            definition_hash="h",
+            approved_hash="h",
+            tools=[{"name": "search"}, {"name": "close"}, {"name": "delete_all"}],
+        )
+        RoomTool.objects.create(room=room, server=server, tool="search", needs_approval=False)
+        RoomTool.objects.create(room=room, server=server, tool="close")
+
+        told = tell("!tools")
+
+        assert "`tracker`: `close` (asks first), `search`" in told
+        assert "delete_all" not in told
+
+    def test_a_room_without_any_says_so(self, room):
+        McpServer.objects.all().delete()
+
+        assert "no tools here" in tell("!tools")
+
 
 class TestJobs:
     def test_it_lists_what_is_open_with_the_place_in_the_queue(self, room, bob, agent):
@@ -154,7 +185,7 @@ class TestCost:
     def test_a_run_without_a_price_is_not_free(self, room, bob, agent):
         end(start(people.ask(room, bob, agent)))
 
-        assert "no price known" in tell("!cost today")
+        assert tell("!cost today").startswith("In this room, the last day: no CLI has told a price.")
 
 
 class TestCatchup:
@@ -165,11 +196,16 @@ class TestCatchup:
         pinned = _at(people.say(room, bob, "we use Postgres"), now - timedelta(hours=1))
         Landmark.objects.create(message=pinned, kind="decision", pinned_by_user=bob)
         _at(people.say(room, bob, "before that"), now - timedelta(hours=4))
+        spec = _at(people.say(room, bob, "spec: one table"), now - timedelta(minutes=30))
+        Landmark.objects.create(message=spec, kind="spec", pinned_by_user=bob)
+        told = Notice.objects.create(room=room, kind=NoticeKind.COMMAND, chat_id="answer-to-a-word", text="Stopped.")
+        Message.objects.create(rc_id=told.chat_id, room=room, agent=agent, text="Stopped.", ts=now, rc_updated_at=now)
 
         answer = tell("!catchup", by="alice")
 
-        assert "**2 messages** in the last 3 h" in answer
+        assert "**3 messages** in the last 3 h: bob 3." in answer
         assert "- decision: we use Postgres" in answer
+        assert "- spec: one table" in answer
         assert "- bob: @\u200balice can you look?" in answer
         assert "before that" not in answer
 
@@ -178,7 +214,7 @@ class TestCatchup:
         _at(people.say(room, bob, "old"), now - timedelta(hours=5))
         _at(people.say(people.make_room("other", members=(bob,)), bob, "secret"), now - timedelta(minutes=5))
 
-        assert tell("!catchup 2h", by="alice").startswith("Nothing was said here in the last 2 h")
+        assert tell("!catchup 2h", by="alice") == "Nothing was said here in the last 2 h."
         assert "bob 1" in tell("!catchup 1d", by="alice")
         assert "`!catchup 3h`" in tell("!catchup yesterday", by="alice")
 

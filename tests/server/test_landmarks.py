@@ -113,6 +113,13 @@ def test_pin_keeps_the_last_message_its_own_text_or_the_one_that_is_linked(room)
     assert kinds == {"never on Fridays": "spec", "!pin decision: spaces it is": "decision", "use tabs": "code"}
 
 
+def test_the_word_for_its_kind_is_not_shown_as_part_of_what_is_pinned(room):
+    _store(said("!pin decision we deploy on Tuesdays"))
+
+    assert "decision `#" in _answer()
+    assert "`: we deploy on Tuesdays." in _answer()
+
+
 def test_pin_in_a_thread_means_the_threads_last_message(room):
     root = said("a thread")
     _store(root)

@@ -16,6 +16,8 @@ def stop(order: Order) -> str:
         return ""
     if rows:
         return "Only who asked, the agent's owner and admins may stop that."
+    if order.command.number is not None:
+        return f"No question number {order.command.number} is open here. `!jobs` lists those that are."
     return "Nothing is open here that could be stopped."
 
 

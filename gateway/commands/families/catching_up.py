@@ -8,7 +8,7 @@ from typing import Final
 
 from composer.models import Landmark, Summary
 from gateway.commands.registry import Order, command
-from gateway.models import FINAL, Invocation, Message, Purpose
+from gateway.models import FINAL, Invocation, Message, Notice, Purpose
 from runtime.reply import duration, one_line
 
 _SPAN: Final = re.compile(r"(\d{1,3})\s*([mhd])", re.IGNORECASE)
@@ -56,6 +56,8 @@ def _said(order: Order, *, since: datetime) -> Sequence[Message]:
     rows = Message.objects.filter(
         room_id=order.place.room_id, ts__gt=since, deleted_at=None, system_type="", pk__lt=order.place.message_id
     ).exclude(user=order.user)
+    # What commands were answered, and places in the queue, are no talk that somebody has missed.
+    rows = rows.exclude(rc_id__in=Notice.objects.filter(room_id=order.place.room_id).values("chat_id"))
     if order.place.thread:
         rows = rows.filter(thread=order.place.thread)
     return list(rows.select_related("user", "agent").order_by("-ts", "-pk")[:_MAX_MESSAGES])
@@ -82,7 +84,12 @@ def _pinned(order: Order, *, since: datetime) -> list[str]:
         message__room_id=order.place.room_id, created_at__gt=since, unpinned_at=None, superseded_by=None
     )
     rows = rows.select_related("message").order_by("-created_at")[:_LISTED]
-    return [f"{row.kind}: {_line(row.message.text)}" for row in rows]
+    return [_of_kind(row.kind, _line(row.message.text)) for row in rows]
+
+
+def _of_kind(kind: str, text: str) -> str:
+    """A message that begins with the word is not told twice of what kind it is."""
+    return text if text.casefold().startswith(f"{kind}:") else f"{kind}: {text}"
 
 
 def _mentions(said: Sequence[Message], *, username: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any, Final
 
 from django.db.models import Count, Q, Sum
@@ -35,9 +34,10 @@ def cost(order: Order) -> str:
     lines = [_one_line(row) for row in found.filter(runs__gt=0).order_by("-usd", "agent__slug")[:_MAX_AGENTS]]
     if not lines:
         return f"No agent has run in this room within the last {span.days} days."
-    total = rows.aggregate(usd=Sum("cost_usd"))["usd"] or Decimal(0)
+    total = rows.aggregate(usd=Sum("cost_usd"))["usd"]
     title = "the last day" if word == "today" else f"the last {span.days} days"
-    return "\n".join([f"In this room, {title}: ${total:.2f} as far as the CLIs say.", *lines])
+    sum_up = "no CLI has told a price" if total is None else f"${total:.2f} as far as the CLIs say"
+    return "\n".join([f"In this room, {title}: {sum_up}.", *lines])
 
 
 def _one_line(row: Mapping[str, Any]) -> str:  # a row of sums, as the ORM types it

@@ -16,7 +16,7 @@ MAX_EXCERPT_CHARS: Final = 160
 _LINKED: Final = re.compile(
     r"\[[^\]\n]*\]\(\S*?(?:[?&]msg=|/m/)(?P<a>[\w.-]{1,64})\)|\S*(?:[?&]msg=|/m/)(?P<b>[\w.-]{1,64})"
 )
-_COMMAND_WORD: Final = re.compile(r"\s*(?:@\S+\s+)*!pin\s+", re.IGNORECASE)
+_COMMAND_WORD: Final = re.compile(rf"\s*(?:@\S+\s+)*!pin\s+(?:(?:{'|'.join(KINDS)})\s+)?", re.IGNORECASE)
 
 
 @command(
