@@ -195,5 +195,5 @@ class Markup:
 
 def harmless(text: str) -> str:
     """One line or sentence of ours that quotes others: nobody is mentioned, no picture and no quote is fetched."""
-    broken = text.replace("@", f"@{BREAK}").replace("![", f"!{BREAK}[")
+    broken = re.sub(f"@(?!{BREAK})", f"@{BREAK}", text).replace("![", f"!{BREAK}[")
     return re.sub(r"([?&])(?=msg=)", rf"\1{BREAK}", broken)

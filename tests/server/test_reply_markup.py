@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.reply.markup import BREAK, Markup, Names
+from runtime.reply.markup import BREAK, Markup, Names, harmless
 
 NAMES = Names(harmless=frozenset({"claude", "cursor"}), handover=frozenset({"gemini"}))
 WORDS = ["```", "````", "~~~", "`", "py", "@all", "@", "claude", "gemini", ">", "word", "!", "[x](u?msg=1)", "?", "."]
@@ -112,3 +112,10 @@ def test_a_new_paragraph_closes_what_was_open():
     shown = markup.feed("```py\nx") + markup.paragraph() + markup.feed("After") + markup.finish()
 
     assert shown == "```py\nx\n```\n\nAfter"
+
+
+def test_what_is_harmless_already_stays_as_it_is():
+    once = harmless("ask @gemini about ![this](http://x.example)")
+
+    assert "@gemini" not in once
+    assert harmless(once) == once
