@@ -178,6 +178,7 @@ def test_grants_are_listed_and_ended_by_who_may(row):
     assert Grant.objects.count() == 0
     answers = list(Notice.objects.filter(kind=NoticeKind.COMMAND).order_by("pk").values_list("text", flat=True))
     assert "`claude-alice` may use **Bash** until" in answers[0]
+    assert answers[2] == "Ended one standing yes."
 
 
 def test_words_behind_approve_that_are_no_span_approve_nothing(row):

@@ -28,7 +28,9 @@ def show_grants(order: Order) -> str:
     if order.command.text.strip().lower() == "end":
         mine = [one for one in found if may_decide(agent=one.agent, user=order.user)]
         Grant.objects.filter(pk__in=[one.pk for one in mine]).delete()
-        return f"Ended {len(mine)} standing yeses." if mine else "There is no standing yes here that you may end."
+        if not mine:
+            return "There is no standing yes here that you may end."
+        return "Ended one standing yes." if len(mine) == 1 else f"Ended {len(mine)} standing yeses."
     if not found:
         return "Agents ask here before they do anything that needs a yes."
     return "\n".join(_line(one) for one in found[:MAX_ROWS])
