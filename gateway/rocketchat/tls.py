@@ -47,6 +47,6 @@ def _cause(error: BaseException) -> ssl.SSLError | None:
         if isinstance(at, ssl.SSLError):
             return at
         if isinstance(at, BaseException):
-            waiting += [at.__cause__, at.__context__, getattr(at, "reason", None), *at.args]
+            waiting += [at.__cause__, at.__context__, vars(at).get("reason"), *at.args]
             waiting = [one for one in waiting if isinstance(one, BaseException)]
     return None

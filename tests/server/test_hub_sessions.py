@@ -152,10 +152,10 @@ def loads():
 async def test_bridges_of_two_protocol_versions_work_at_one_hub_each_with_its_load(gateway, world):
     other = await sync_to_async(world.second_bridge)()
     async with raw_bridge(gateway, world.token, world.agent) as older, raw_socket(gateway, other.token) as newer:
-        await newer.send(**hello(other.agent, journal=OTHER_JOURNAL) | {"versions": [2, 1], "what_is_new": True})
-        assert (await newer.until("welcome"))["version"] == 1
+        await newer.send(**hello(other.agent, journal=OTHER_JOURNAL) | {"versions": [2, 1]})
+        assert (await newer.until("welcome"))["version"] == 2
         for bridge, running in ((older, 1), (newer, 2)):
-            await bridge.send(type="heartbeat", at=1.0, load={"running": running, "memory_mib": 40, "more": 7})
+            await bridge.send(type="heartbeat", at=1.0, load={"running": running, "memory_mib": 40})
             await bridge.until("heartbeat")
 
         # A lease that is half spent is renewed, and what its bridge said of itself is stored with it.
