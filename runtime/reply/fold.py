@@ -91,6 +91,8 @@ class Reply:
             case events.Text():
                 self._on_text(event)
             case events.ToolCall():
+                # Nothing said later goes on what was said before: what was held back is judged now.
+                self._say(self._cleaner.finish())
                 event = msgspec.structs.replace(event, title=self._secrets.masked(event.title))
                 self.tool_count += event.id not in self._tools
                 self._tools[event.id] = event
@@ -120,7 +122,7 @@ class Reply:
         )
         if not self._has_text:
             return [live_card(work=work, elapsed_s=elapsed_s)]
-        parts = self._parts(tail=self._markup.peek())
+        parts = self._parts(tail=self._markup.peek(more=self._cleaner.peek()))
         if line := tool_line(work=work, elapsed_s=elapsed_s):
             parts[-1] += f"\n\n_{line}_"
         return parts

@@ -68,8 +68,10 @@ class Markup:
         self._newlines = 2
         return ended
 
-    def peek(self) -> str:
-        return copy.copy(self).finish()
+    def peek(self, *, more: str = "") -> str:
+        """What would come if the text ended here, or with these characters more. Changes nothing."""
+        ahead = copy.copy(self)
+        return ahead.feed(more) + ahead.finish()
 
     def finish(self) -> str:
         out = self._drain(is_end=True)

@@ -35,7 +35,7 @@ def test_a_look_ahead_changes_nothing(pieces):
 
     for piece in pieces:
         assert watched.feed(piece) == alone.feed(piece)
-        watched.peek()
+        watched.peek(more="n")
 
     assert watched.finish() == alone.finish()
     assert watched.mentions == alone.mentions

@@ -14,6 +14,9 @@ MIN_LENGTH: Final = 8
 MAX_HELD: Final = 16 * 1024
 """Characters that wait for the rest of what may be a secret; a longer one is judged by what is there."""
 
+MAX_SEEN: Final = 3
+"""The first characters of what may become a secret tell nobody anything; a word without its last letter looks wrong."""
+
 _SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
 _NO_SECRET_NAME: Final = re.compile(r"_(?:FILE|PATH|DIR|SOCK|ID)\Z|\ASSH_AUTH", re.IGNORECASE)
 
@@ -140,6 +143,10 @@ class Masking:
 
     def feed(self, text: str) -> str:
         return self._mask(self._cleaner.feed(text))
+
+    def peek(self) -> str:
+        """What is held back, while it is too short to be of use to anybody: for a text that is edited when more comes."""
+        return self._held if len(self._held) <= MAX_SEEN else ""
 
     def finish(self) -> str:
         """Nothing comes behind this: what was held back is judged as it stands."""
