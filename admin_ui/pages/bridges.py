@@ -9,7 +9,12 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from admin_ui.pages.drawing import back_to, draw, fresh, operators
 from admin_ui.tables.base import actor
@@ -36,6 +41,13 @@ class NewBridge(forms.Form):
         help_text="Rooms to invite it into, separated by commas.",
     )
     who_may_ask = forms.ChoiceField(choices=WhoMayAsk.choices, widget=UnfoldAdminSelectWidget)
+    parallel = forms.IntegerField(
+        min_value=1,
+        max_value=32,
+        initial=1,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="How many prompts it works on at a time; 1 for one working directory.",
+    )
 
 
 @fresh
@@ -51,6 +63,7 @@ def new(request: HttpRequest) -> HttpResponseBase:
                 role=given["role"],
                 rooms=rooms,
                 who_may_ask=given["who_may_ask"],
+                parallel=given["parallel"],
                 actor=actor(request),
             )
         except bridges.BridgeError as error:
@@ -161,7 +174,9 @@ def _show_token(request: HttpRequest, *, bridge: Bridge, token: str) -> HttpResp
     text = _config_of(bridge, token)
     agent = Agent.objects.filter(bridge=bridge).order_by("slug").first()
     lines = (
-        bridges.instructions(hub=settings.NEXUS_PUBLIC_URL, token=token, slug=agent.slug, cli=agent.cli_kind)
+        bridges.instructions(
+            hub=settings.NEXUS_PUBLIC_URL, token=token, slug=agent.slug, cli=agent.cli_kind, parallel=agent.parallel
+        )
         if agent is not None
         else ""
     )

@@ -25,6 +25,18 @@ class Made:
     cli: str
     token: str
     is_new: bool
+    parallel: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The agent that is to be there."""
+
+    slug: str
+    cli: str
+    who_may_ask: str
+    parallel: int
+    actor: str
 
 
 def create(
@@ -45,30 +57,33 @@ def create(
     check_cli(cli)
     slug = slug or slug_of(cli=cli, user=user, role=role)
     check_slug(slug)
+    wanted = _Wanted(slug, cli, who_may_ask, parallel, actor)
     try:
         with accounts.admin_login() as admin:
-            owner = accounts.find_person(admin, username=user)
-            found = accounts.find_rooms(admin, names=tuple(rooms))
-            made = _existing(slug=slug, owner=owner, cli=cli)
-            if made is not None:
-                accounts.invite(
-                    admin, account_id=BotAccount.objects.get(agent=made.agent_id).rocketchat_id, rooms=found
-                )
-                return made
-            account = accounts.ensure_account(admin, slug=slug, name=f"{owner.name or owner.username}'s {cli}")
-            try:
-                accounts.invite(admin, account_id=account.user_id, rooms=found)
-                return _store(
-                    owner=owner, account=account, cli=cli, who_may_ask=who_may_ask, parallel=parallel, actor=actor
-                )
-            except (BridgeError, IntegrityError):
-                if account.is_new:
-                    accounts.take_away(admin, user_id=account.user_id)
-                raise
+            return _create(admin, wanted, user=user, rooms=rooms)
     except RestError as error:
         raise ChatTroubleError(f"the chat did not do it: {error}. Run the same command again") from error
     except IntegrityError as error:
         raise TakenError(f"{slug!r} was made by somebody else a moment ago; run the same command again") from error
+
+
+def _create(admin: Login, wanted: _Wanted, *, user: str, rooms: Sequence[str]) -> Made:
+    owner = accounts.find_person(admin, username=user)
+    found = accounts.find_rooms(admin, names=tuple(rooms))
+    made = _existing(slug=wanted.slug, owner=owner, cli=wanted.cli)
+    if made is not None:
+        known = BotAccount.objects.get(agent=made.agent_id)
+        accounts.invite(admin, account_id=known.rocketchat_id, rooms=found)
+        return made
+    name = f"{owner.name or owner.username}'s {wanted.cli}"
+    account = accounts.ensure_account(admin, slug=wanted.slug, name=name)
+    try:
+        accounts.invite(admin, account_id=account.user_id, rooms=found)
+        return _store(wanted=wanted, owner=owner, account=account)
+    except (BridgeError, IntegrityError):
+        if account.is_new:
+            accounts.take_away(admin, user_id=account.user_id)
+        raise
 
 
 def ensure_host(*, name: str, agents: Sequence[tuple[str, str, int]], actor: str = "runtime_host") -> Bridge:
@@ -121,16 +136,29 @@ def _existing(*, slug: str, owner: Person, cli: str) -> Made | None:
 
 
 @transaction.atomic(durable=True)
-def _store(*, owner: Person, account: Account, cli: str, who_may_ask: str, parallel: int, actor: str) -> Made:
+def _store(*, wanted: _Wanted, owner: Person, account: Account) -> Made:
     user, _ = User.objects.get_or_create(
         rocketchat_id=owner.user_id, defaults={"username": owner.username, "display_name": owner.name}
     )
     token = bridge_auth.new_bridge_token()
-    slug = account.username
+    slug, cli = account.username, wanted.cli
     bridge = Bridge.objects.create(name=slug, owner=user, token_digest=bridge_auth.digest_of(token))
     agent = Agent.objects.create(
-        slug=slug, cli_kind=cli, bridge=bridge, owner=user, who_may_ask=who_may_ask, parallel=parallel
+        slug=slug,
+        cli_kind=cli,
+        bridge=bridge,
+        owner=user,
+        who_may_ask=wanted.who_may_ask,
+        parallel=wanted.parallel,
     )
     accounts.store_account(agent=agent, account=account)
-    audit.record(actor=actor, action="bridge_created", target=slug, owner=owner.username, cli=cli)
-    return Made(bridge_id=bridge.pk, agent_id=agent.pk, slug=slug, cli=cli, token=token, is_new=True)
+    audit.record(actor=wanted.actor, action="bridge_created", target=slug, owner=owner.username, cli=cli)
+    return Made(
+        bridge_id=bridge.pk,
+        agent_id=agent.pk,
+        slug=slug,
+        cli=cli,
+        token=token,
+        is_new=True,
+        parallel=wanted.parallel,
+    )

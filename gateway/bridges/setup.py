@@ -22,9 +22,11 @@ def config_text(
     command: Sequence[str] = (),
     workdir: str = WORKDIR,
     journal: str = "",
+    parallel: int = 1,
 ) -> str:
     """bridge.toml for one agent; TOML reads JSON's strings and lists of strings as its own."""
-    return "".join([head(hub=hub, token=token, journal=journal), agent_section(slug, cli, command, workdir)])
+    section = agent_section(slug, cli, command, workdir, parallel=parallel)
+    return "".join([head(hub=hub, token=token, journal=journal), section])
 
 
 def head(*, hub: str, token: str, journal: str = "") -> str:
@@ -64,9 +66,9 @@ def config_of(*, bridge_id: int, hub: str, token: str) -> str:
     return "".join([head(hub=hub, token=token), *sections])
 
 
-def instructions(*, hub: str, token: str, slug: str, cli: str) -> str:
+def instructions(*, hub: str, token: str, slug: str, cli: str, parallel: int = 1) -> str:
     """The exact lines to run on the laptop; the token stands in them, once."""
-    body = config_text(hub=hub, token=token, slug=slug, cli=cli)
+    body = config_text(hub=hub, token=token, slug=slug, cli=cli, parallel=parallel)
     return f"""\
 # On the laptop of {slug}'s owner (Python 3.11 or newer):
 python3 -m venv ~/.nexus-bridge

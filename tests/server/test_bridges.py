@@ -165,6 +165,12 @@ def test_json_for_programs():
     assert json.loads(command("bob", "codex", "--json"))["created"] is False
 
 
+def test_who_may_ask_is_said_at_the_making():
+    command("alice", "claude", "--who-may-ask", "room", "--print-token")
+
+    assert Agent.objects.get(slug="claude-alice").who_may_ask == "room"
+
+
 def test_an_unknown_user_is_a_command_error():
     with pytest.raises(CommandError, match="no such user"):
         command("nobody", "claude")

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from gateway import bridges
 from gateway.bridges import Made
+from gateway.models import WhoMayAsk
 
 
 class Command(BaseCommand):
@@ -23,13 +24,21 @@ class Command(BaseCommand):
             "--role", default="", help="what this agent is for, like backend; becomes part of its name"
         )
         parser.add_argument("--room", action="append", default=[], help="a room to invite it into; may be repeated")
+        parser.add_argument(
+            "--who-may-ask", choices=WhoMayAsk.values, default=WhoMayAsk.OWNER.value, help="whose mentions it answers"
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         parser.add_argument("--print-token", action="store_true", help="print the token even where no person reads it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             made = bridges.create(
-                user=options["user"], cli=options["cli"], role=options["role"], rooms=options["room"], actor="command"
+                user=options["user"],
+                cli=options["cli"],
+                role=options["role"],
+                rooms=options["room"],
+                who_may_ask=options["who_may_ask"],
+                actor="command",
             )
         except bridges.BridgeError as error:
             raise CommandError(str(error)) from error
@@ -61,7 +70,7 @@ def _as_text(made: Made, *, path: Path | None) -> str:
             f"@{made.slug} is made. Nobody reads this output, so the bridge token is not in it: "
             f"it stands in {path}, which is the whole bridge.toml. --print-token prints it."
         )
-    text = bridges.instructions(hub=settings.NEXUS_PUBLIC_URL, token=made.token, slug=made.slug, cli=made.cli)
+    text = bridges.instructions(hub=settings.NEXUS_PUBLIC_URL, **_agent(made))
     return f"@{made.slug} is made. Its bridge token stands below and is not shown again.\n\n{text}"
 
 
@@ -70,8 +79,9 @@ def _write_privately(made: Made) -> Path:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text(
-        bridges.config_text(hub=settings.NEXUS_PUBLIC_URL, token=made.token, slug=made.slug, cli=made.cli),
-        encoding="utf-8",
-    )
+    path.write_text(bridges.config_text(hub=settings.NEXUS_PUBLIC_URL, **_agent(made)), encoding="utf-8")
     return path
+
+
+def _agent(made: Made) -> dict[str, Any]:
+    return {"token": made.token, "slug": made.slug, "cli": made.cli, "parallel": made.parallel}
