@@ -8,7 +8,8 @@ from typing import Final
 from gateway.chat import outbox
 from gateway.chat.desk import Desk
 from gateway.chat.due import DueNotice
-from gateway.invocations import chat_message_id
+from gateway.invocations import cards, chat_message_id
+from gateway.models import NoticeKind
 from gateway.rocketchat.rest import RefusedError
 from runtime.reply import sentences
 
@@ -17,7 +18,10 @@ TAKEN_BACK: Final = "✂"
 
 
 async def post(*, desk: Desk, notice: DueNotice) -> None:
-    parts = sentences(notice.text) if notice.text else []
+    called: frozenset[str] = frozenset()
+    if notice.kind == NoticeKind.CARD:
+        called = await desk.run(lambda: cards.called(notice_id=notice.id))
+    parts = sentences(notice.text, called=called) if notice.text else []
     ids = _ids(notice, count=len(parts)) if parts else []
     stale = _ids(notice, count=notice.part_count) if notice.posted_revision else []
     for rc_id, text in zip(ids, parts, strict=True):

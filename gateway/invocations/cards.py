@@ -86,10 +86,27 @@ def _question(approval: Approval) -> str:
 
 
 def deciders(agent: Agent) -> str:
+    return ", ".join(f"@{name}" for name in _names_of_deciders(agent)) or "An admin"
+
+
+def called(*, notice_id: int) -> frozenset[str]:
+    """Whom a card waits for: the only people whom a sentence of ours mentions so that the chat tells them."""
+    question = (
+        Approval.objects.filter(card_id=notice_id, decision="")
+        .select_related("asked", "invocation__agent__owner")
+        .first()
+    )
+    if question is None:
+        return frozenset()
+    if question.kind == Asks.QUESTION:
+        return frozenset([question.asked.username] if question.asked is not None else [])
+    return frozenset(_names_of_deciders(question.invocation.agent))
+
+
+def _names_of_deciders(agent: Agent) -> list[str]:
     names = [agent.owner.username] if agent.owner is not None else []
-    names += list(agent.approvers.order_by("username").values_list("username", flat=True)[:5])
-    named = ", ".join(f"@{name}" for name in dict.fromkeys(names))
-    return named or "An admin"
+    names += agent.approvers.order_by("username").values_list("username", flat=True)[:5]
+    return list(dict.fromkeys(names))
 
 
 def fenced(text: str) -> str:

@@ -1,5 +1,6 @@
 """The card that shows what an agent is doing, and the line that closes its answer: tools, time, model tokens, cost."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -41,9 +42,9 @@ def one_line(text: str, *, limit: int = TITLE_LIMIT) -> str:
     return harmless(line if len(line) <= limit else line[: limit - 1].rstrip() + "…")
 
 
-def sentences(text: str) -> list[str]:
-    """A text of ours as it is posted, all of it, in as many messages as it takes."""
-    safe = harmless(clean(text)).strip()
+def sentences(text: str, *, called: Collection[str] = ()) -> list[str]:
+    """A text of ours as it is posted, all of it, in as many messages as it takes. It mentions nobody but who is `called`."""
+    safe = harmless(clean(text), called=called).strip()
     if units(safe) <= PART_LIMIT:
         return [safe]
     splitter = Splitter()

@@ -5,6 +5,7 @@ A transducer: what it has given out never changes when more text comes, so that 
 
 import copy
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -195,7 +196,8 @@ class Markup:
         return f"@{written}"
 
 
-def harmless(text: str) -> str:
-    """One line or sentence of ours that quotes others: nobody is mentioned, no picture and no quote is fetched."""
-    broken = re.sub(f"@(?!{BREAK})", f"@{BREAK}", text).replace("![", f"!{BREAK}[")
+def harmless(text: str, *, called: Collection[str] = ()) -> str:
+    """One line or sentence of ours that quotes others: nobody but the `called` is mentioned, no picture and no quote is fetched."""
+    spared = "".join(rf"(?!{re.escape(name)}(?![\w.-]*\w))" for name in called)
+    broken = re.sub(f"@(?!{BREAK}){spared}", f"@{BREAK}", text).replace("![", f"!{BREAK}[")
     return re.sub(r"([?&])(?=msg=)", rf"\1{BREAK}", broken)

@@ -1,12 +1,14 @@
 """Does each answer stand in the room once, whatever the chat, the people or a restart do to the poster?"""
 
 import asyncio
+import re
 
 import pytest
 
 from gateway import invocations
 from gateway.chat.desk import AccountBrokenError
 from gateway.chat.outbox import LeaseLostError
+from gateway.invocations import approvals
 from gateway.models import BotAccount, Invocation, Message, Notice, State
 from gateway.rocketchat.calls import RateLimitedError, RefusedError, UnauthorizedError
 from nexus_bridge import events
@@ -351,6 +353,21 @@ async def test_a_card_longer_than_a_message_shows_all_of_it_and_shrinks_when_it_
     assert all(f"step {number} of the script" in "\n".join(shown) for number in range(400))
     assert shown[-1].endswith("Alice decides.")
     assert chat.texts() == ["Denied by Alice."]
+
+
+async def test_a_card_mentions_who_decides_and_nobody_else_and_nobody_once_it_is_decided(desk, chat, row, alice):
+    asked = events.Permission(id="p1", name="Bash", detail="mail @bob @alice.smith @all")
+    await in_db(approvals.ask)(invocation_id=row.pk, permission=asked)
+    await desk.quiet()
+    [card] = chat.texts()
+
+    await in_db(approvals.decide)(invocation_id=row.pk, user=alice, allow=False, note="no, @bob")
+    await desk.quiet()
+    [decided] = chat.texts()
+
+    assert re.findall(r"@[a-z.]+", card) == ["@alice"]
+    assert "@" in decided
+    assert not re.findall(r"@[a-z.]+", decided)
 
 
 async def test_what_may_not_be_deleted_says_nothing_any_more(desk, chat, row):
