@@ -282,7 +282,7 @@ def _fact(fact: Known) -> Piece:
 def _tool(tool: Tool) -> Piece:
     note = " (asks first)" if tool.needs_approval else ""
     name = prompt.label(f"{tool.server}.{tool.name}")
-    return prompt.piece(name, prompt.plain(tool.description)[:300] + note, {"kind": "tool", "id": name})
+    return prompt.piece(name, f"{prompt.plain(tool.description)[:300]}{note}".strip(), {"kind": "tool", "id": name})
 
 
 def _summary(summary: Compacted) -> list[Piece]:

@@ -167,6 +167,8 @@ async def test_a_reader_above_is_not_moved_by_a_streaming_answer_and_one_at_the_
     distance = "() => { const s = document.getElementById('room-scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight }"
 
     await page.evaluate("document.getElementById('room-scroll').scrollTop = 300")
+    # The page hears of it with the next frame.
+    await page.evaluate("() => new Promise(seen => requestAnimationFrame(() => requestAnimationFrame(seen)))")
     bob.ok_post("chat.update", roomId=room, msgId=answer["_id"], text="it grows\n" * 30)
     await expect(page.get_by_text("it grows").first).to_be_attached()
     position = await page.evaluate("document.getElementById('room-scroll').scrollTop")
