@@ -358,7 +358,7 @@ class MessageList {
     Object.assign(this, { scroller, list, inThread });
     this.rows = new Map();
     this.isStuck = true;
-    this.height = 0;
+    this.top = 0;
     this.onArrival = () => {};
     scroller.addEventListener("scroll", () => this.noteScroll(), { passive: true });
     const keepBottom = new ResizeObserver(() => this.isStuck && this.toBottom());
@@ -369,19 +369,19 @@ class MessageList {
   noteScroll() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const isAtEnd = scrollHeight - scrollTop - clientHeight < BOTTOM_SLACK_PX;
-    if (this.isStuck && !isAtEnd && scrollHeight !== this.height) {
-      // The browser's own scroll, because text has grown or gone: nobody has turned a wheel.
+    if (this.isStuck && !isAtEnd && scrollTop >= this.top) {
+      // The browser's own scroll, because text has grown or gone: nobody has turned a wheel, which would go up.
       this.toBottom();
       return;
     }
     this.isStuck = isAtEnd;
-    this.height = scrollHeight;
+    this.top = scrollTop;
     this.onArrival(this.isStuck ? null : undefined);
   }
 
   toBottom() {
-    this.height = this.scroller.scrollHeight;
-    this.scroller.scrollTop = this.height;
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.top = this.scroller.scrollTop;
   }
 
   clear() {
