@@ -124,25 +124,33 @@ def draw(*, invocation_id: int) -> Drawn:
     if who.purpose == Purpose.SUMMARY:
         return _draw_order(who)
     pending = recall.start(query=who.text, scope=_scope(who))
-    total = (who.budget or settings.NEXUS_PROMPT_BUDGET) * 100 // who.token_percent
-    gathered = _gather(who, pending, total=total)
-    sections, left_out = outline.fit(gathered, total=total)
-    rendered = prompt.render(sections, letters=_letters)
-    logger.debug("prompt drawn", extra={"invocation": invocation_id, "text": rendered.text})
-    return Drawn(
-        rendered, left_out, budget=who.budget or settings.NEXUS_PROMPT_BUDGET, token_percent=who.token_percent
-    )
+    total = _total(who)
+    sections, left_out = outline.fit(_gather(who, pending, total=total), total=total)
+    return _drawn(who, sections, left_out)
 
 
 def _draw_order(who: Asked) -> Drawn:
     """What an agent of the host gets that is to summarise."""
-    allowed = who.budget or settings.NEXUS_PROMPT_BUDGET
     try:
-        sections = summary_orders.sections(asked=who, total=allowed * 100 // who.token_percent)
+        return _drawn(who, summary_orders.sections(asked=who, total=_total(who)), [])
     except SummarizerError as error:
         raise ComposeError(str(error)) from error
+
+
+def _drawn(who: Asked, sections: Sequence[prompt.Section], left_out: list[dict[str, object]]) -> Drawn:
     rendered = prompt.render(sections, letters=_letters)
-    return Drawn(rendered, [], budget=allowed, token_percent=who.token_percent)
+    logger.debug("prompt drawn", extra={"invocation": who.invocation_id, "text": rendered.text})
+    return Drawn(rendered, left_out, budget=_allowed(who), token_percent=who.token_percent)
+
+
+def _allowed(who: Asked) -> int:
+    """Tokens as the agent's own model counts them."""
+    return who.budget or settings.NEXUS_PROMPT_BUDGET
+
+
+def _total(who: Asked) -> int:
+    """The same in tokens of our estimate."""
+    return _allowed(who) * 100 // who.token_percent
 
 
 def hand_over(*, claim: Claim, drawn: Drawn) -> bool:

@@ -16,6 +16,16 @@ TEXT: Final = 20_000
 PAIRS: Final = "One a line: NAME=text, or NAME=secret:MY_SECRET for what stands under MCP secrets."
 
 
+def _many_lines(label: str, help_text: str) -> forms.CharField:
+    return forms.CharField(
+        label=label,
+        required=False,
+        max_length=TEXT,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text=help_text,
+    )
+
+
 class DefinitionForm(forms.Form):
     transport = forms.ChoiceField(
         choices=[("stdio", "a program on this host (stdio)"), ("http", "an address (streamable HTTP)")],
@@ -28,20 +38,8 @@ class DefinitionForm(forms.Form):
         widget=UnfoldAdminTextInputWidget,
         help_text="An absolute path that stands in NEXUS_MCP_COMMANDS. For a program only.",
     )
-    args = forms.CharField(
-        label="Arguments",
-        required=False,
-        max_length=TEXT,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="One a line. No secrets: programs' arguments can be read by everybody on a host.",
-    )
-    env = forms.CharField(
-        label="Environment",
-        required=False,
-        max_length=TEXT,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text=PAIRS,
-    )
+    args = _many_lines("Arguments", "One a line. No secrets: programs' arguments can be read by everybody on a host.")
+    env = _many_lines("Environment", PAIRS)
     url = forms.CharField(
         label="Address",
         required=False,
@@ -49,9 +47,7 @@ class DefinitionForm(forms.Form):
         widget=UnfoldAdminTextInputWidget,
         help_text="Like https://tools.example.org/mcp. For an address only.",
     )
-    headers = forms.CharField(
-        required=False, max_length=TEXT, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), help_text=PAIRS
-    )
+    headers = _many_lines("Headers", PAIRS)
     allow_private = forms.BooleanField(
         required=False, widget=UnfoldBooleanWidget, help_text="It may be http, and in your own network."
     )

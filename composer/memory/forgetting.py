@@ -24,10 +24,11 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 500
 TIME_S: Final = 10.0
 
+# An array, not IN: as a join the part with the limit may run once for each row, and then limits nothing.
 _BURY: LiteralString = (
-    "UPDATE messages SET text = '', deleted_at = now(), attachments = '[]', reactions = '{}' WHERE id IN"
-    " (SELECT id FROM messages WHERE user_id = %s AND deleted_at IS NULL AND (ts <= %s OR id <= %s) ORDER BY id LIMIT %s FOR UPDATE)"
-    " RETURNING id"
+    "UPDATE messages SET text = '', deleted_at = now(), attachments = '[]', reactions = '{}' WHERE id = ANY(ARRAY("
+    "SELECT id FROM messages WHERE user_id = %s AND deleted_at IS NULL AND (ts <= %s OR id <= %s) ORDER BY id LIMIT %s FOR UPDATE"
+    ")) RETURNING id"
 )
 # Prompts of his questions, and those that hold a line or a fact of his.
 _PROMPTS: LiteralString = (

@@ -51,11 +51,11 @@ def hold(*, owner: str) -> list[Held]:
         )
         share = _share(owner=owner)
         cursor.execute(
-            "UPDATE bot_accounts SET lease_owner = %s, lease_until = now() + %s * interval '1 s' WHERE id IN ("
+            "UPDATE bot_accounts SET lease_owner = %s, lease_until = now() + %s * interval '1 s' WHERE id = ANY(ARRAY("
             " SELECT id FROM bot_accounts WHERE NOT is_broken AND length(access_token) > 0 AND lease_owner <> %s"
             " AND (lease_until IS NULL OR lease_until < now()) ORDER BY id LIMIT"
             " GREATEST(0, %s - (SELECT count(*) FROM bot_accounts WHERE lease_owner = %s AND NOT is_broken))"
-            " FOR UPDATE SKIP LOCKED)",
+            " FOR UPDATE SKIP LOCKED))",
             [owner, LEASE_S, owner, share, owner],
         )
         held = _held(owner=owner)

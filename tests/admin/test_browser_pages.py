@@ -14,15 +14,14 @@ import pytest
 from django.conf import global_settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from playwright.sync_api import sync_playwright
 
 from admin_ui.site import site
 from admin_ui.urls import urlpatterns
 from docker.ports import free_ports
 from tests.admin import rows
 from tests.admin.conftest import PASSWORD
+from tests.chromium import open_browser
 from tests.contract.npm import npm_modules
-from tests.contract.test_devchat_page import FLAGS, chromium
 from tests.server.gateway_process import running_gateway
 
 pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.timeout(900)]
@@ -84,13 +83,8 @@ class Watched:
 
 @pytest.fixture
 def browser(served):  # after it: while Playwright runs, this thread may not use the database
-    path = chromium()
-    if path is None:
-        pytest.skip("no chromium on PATH (set CHROMIUM to point at one)")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with open_browser() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

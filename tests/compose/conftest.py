@@ -77,12 +77,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> ContainerStack:
 @pytest.fixture(scope="session")
 def world(stack: ContainerStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """As the end-to-end tests have it, but in containers; afterwards nothing of it may be left."""
-    made = ContainerWorld(directory=tmp_path_factory.mktemp("nexus"), stack=stack)
-    made.start()
-    try:
+    with ContainerWorld(directory=tmp_path_factory.mktemp("nexus"), stack=stack).running() as made:
         made.wait_online(HOST_AGENT)
         yield made
-    finally:
-        left = made.stop()
-    assert not left, f"left running: {left}"
     assert stack.leftovers() == []

@@ -25,14 +25,9 @@ def collector() -> Iterator[Collector]:
 def world(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[World]:
     """Running, its logs as JSON; when the last test is through, nothing of it may be left."""
     settings = {"NEXUS_BRIDGE_LEASE_S": "10", "NEXUS_LOG_FORMAT": "json", "NEXUS_TRACES_URL": collector.url}
-    made = World(directory=tmp_path_factory.mktemp("nexus"), settings=settings)
-    made.start()
-    try:
+    with World(directory=tmp_path_factory.mktemp("nexus"), settings=settings).running() as made:
         made.wait_online(HOST_AGENT)
         yield made
-    finally:
-        left = made.stop()
-    assert not left, f"left running: {left}"
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from docker.process import Process
 from gateway.demo import chat
-from tests.contract.test_devchat_page import FLAGS, chromium
+from tests.chromium import open_browser
 from tests.world.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(240)]
@@ -23,19 +23,14 @@ WAIT_MS = 30_000
 @pytest.fixture
 def pages(world: World):
     """Two windows, the admin's and the chat's, and what they complained about."""
-    path = chromium()
-    if path is None:
-        pytest.skip("no chromium on PATH (set CHROMIUM to point at one)")
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with open_browser() as browser:
         admin, talk = browser.new_context(), browser.new_context()
         admin.on("console", lambda message: complaints.extend([message.text] * (message.type == "error")))
         admin.on("weberror", lambda error: complaints.append(str(error.error)))
         for context in (admin, talk):
             context.set_default_timeout(WAIT_MS)
         yield admin.new_page(), talk.new_page(), complaints
-        browser.close()
 
 
 def shoot(page, name: str) -> None:
@@ -56,6 +51,13 @@ def log_in(page, world: World, token: str) -> None:
 
 def troubles(page) -> list[str]:
     return page.locator("li", has=page.get_by_role("img", name="in trouble")).all_inner_texts()
+
+
+def all_is_well(page) -> bool:
+    page.reload()
+    if found := troubles(page):
+        print("in trouble:", *found, sep="\n")
+    return not found
 
 
 def laptop(world: World, *, link: str) -> Process:
@@ -88,7 +90,7 @@ def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
     log_in(admin, world, world.stack.env["NEXUS_ADMIN_TOKEN"])
     expect(admin.get_by_role("heading", name="Parts")).to_be_visible()
     # mem0-api loads Mem0 when it is asked first.
-    world.until(lambda: admin.reload() and not troubles(admin), what="all parts are well", timeout_s=90)
+    world.until(lambda: all_is_well(admin), what="all parts are well", timeout_s=90)
     shoot(admin, "dashboard")
 
     # A bridge for Alice, and a link instead of a token

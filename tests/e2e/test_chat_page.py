@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from tests.contract.test_devchat_page import FLAGS, NARROW, WIDE, chromium
+from tests.chromium import open_browser
+from tests.contract.test_devchat_page import NARROW, WIDE
 from tests.e2e.conftest import MakeRoom
 from tests.world.talk import Question, ask
 from tests.world.world import Bridged, Room, World
@@ -23,13 +24,8 @@ PATIENCE_MS = 30_000
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = chromium()
-    if path is None:
-        pytest.skip("no chromium on PATH (set CHROMIUM to point at one)")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with open_browser() as started:
         yield started
-        started.close()
 
 
 class Views:

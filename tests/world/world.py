@@ -4,10 +4,11 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 import redis
@@ -17,6 +18,7 @@ from docker.programs import ALL
 from docker.stack import Stack
 from gateway.demo import chat
 from gateway.demo.chat import Person
+from gateway.rocketchat.admin import Login
 from tests.world.leftovers import Mark
 
 RECORDING_CLI = Path(__file__).resolve().parent.parent / "fakes" / "recording_cli.py"
@@ -91,6 +93,7 @@ class World:
             raise
         password = self.stack.env["NEXUS_ROCKETCHAT_ADMIN_PASSWORD"]
         self._admin = chat.log_in(url=self.stack.chat_url, username="admin", password=password)
+        self._webhook(password)
 
     def stop(self) -> list[str]:
         for person in [*self.people.values(), *([self._admin] if self._admin else [])]:
@@ -98,6 +101,23 @@ class World:
         self.stack.stop()
         self.mark.remove()
         return self.mark.wait_gone(timeout_s=10.0)
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """From start to stop; nothing of it may be left."""
+        self.start()
+        try:
+            yield self
+        finally:
+            left = self.stop()
+        assert not left, f"left running: {left}"
+
+    def _webhook(self, password: str) -> None:
+        """As `make bootstrap` makes it."""
+        with Login(base_url=self.stack.chat_url, user="admin", password=password) as admin:
+            url = self.stack.env.get("NEXUS_WEBHOOK_URL") or f"{self.stack.gateway_url}/rc/webhook"
+            token = self.stack.env["NEXUS_WEBHOOK_TOKEN"]
+            admin.create_webhook(name="nexus", url=url, token=token, username="rocket.cat")
 
     @property
     def admin(self) -> Person:

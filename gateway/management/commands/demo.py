@@ -12,8 +12,11 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
 from gateway import bridges
+from gateway.bootstrap import hook
+from gateway.bridges.accounts import admin_login
 from gateway.demo import chat, story
 from gateway.models import Agent, Message
+from gateway.rocketchat.calls import RestError
 from nexus_bridge.adapters import known_kinds
 
 PEOPLE = {"alice": "Alice", "bob": "Bob", "charlie": "Charlie"}
@@ -39,9 +42,10 @@ class Command(BaseCommand):
         try:
             admin, people = self._people(say)
             rooms = _rooms(people)
+            _webhook(say)
             self._agents(admin, people, rooms, say)
             self._play(admin, people, rooms, say)
-        except (story.StoryFailedError, chat.ChatRefusedError, bridges.BridgeError) as error:
+        except (story.StoryFailedError, chat.ChatRefusedError, bridges.BridgeError, RestError) as error:
             raise CommandError(f"the demo stopped: {error}") from error
         if not options["once"]:
             self._where_to_click(people)
@@ -110,6 +114,12 @@ class Command(BaseCommand):
     Ctrl-C stops everything.
 """)
         self.stdout.flush()
+
+
+def _webhook(say: story.Say) -> None:
+    """As `make bootstrap` makes it on a team's host; without it the admin page would say that it is silent."""
+    with admin_login() as admin:
+        hook.ensure(admin, url=settings.NEXUS_WEBHOOK_URL, tell=lambda step: say(f"{step.subject}: {step.text}"))
 
 
 def _rooms(people: dict[str, chat.Person]) -> dict[str, str]:
