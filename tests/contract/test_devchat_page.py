@@ -154,6 +154,7 @@ async def test_a_reader_above_is_not_moved_by_a_streaming_answer_and_one_at_the_
     await open_room(page, "backend")
     await expect(page.get_by_text("it begins")).to_be_visible()
     distance = "() => { const s = document.getElementById('room-scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight }"
+    await page.wait_for_function(f"({distance})() < 2")
 
     await page.evaluate("document.getElementById('room-scroll').scrollTop = 300")
     # The page hears of it with the next frame.
