@@ -36,8 +36,8 @@ GOALS = {
 def measure() -> Iterator[Figure]:
     """Every third question of the plain set, and how the time to find grows with the room."""
     judge = Judge.load()
-    if judge is not None:
-        with database():
+    with database():
+        if judge is not None:
             for budget, summary in judge.run(options(["--sample", "3", "--budgets", "2000"])).items():
                 share = summary["1-4"]["all"]
                 yield Figure(
@@ -48,7 +48,6 @@ def measure() -> Iterator[Figure]:
                     is_met=share >= GOALS["locomo", budget] and not summary["1-4"]["over"],
                     note=f"grounded {summary['1-4']['grounded']:.3f}, {summary['1-4']['n']} questions",
                 )
-    with database():
         yield from growth()
 
 

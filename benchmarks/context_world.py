@@ -19,7 +19,7 @@ ASKER = "bob"
 
 @contextmanager
 def database() -> Iterator[None]:
-    """An empty database of our own, with Valkey beside it and nobody who serves memory."""
+    """An empty database of our own, with Valkey beside it and nobody who serves memory. Once in a process."""
     from tests.services import start_services
 
     stop = start_services()
@@ -28,11 +28,8 @@ def database() -> Iterator[None]:
         # Without a model memory knows little that the words do not; nothing here may depend on it.
         os.environ["NEXUS_MEM0_URL"] = "http://127.0.0.1:9"
         django.setup()
-        from django.db import connection
         from django.test.utils import setup_databases, teardown_databases
 
-        # A connection of an earlier database of this process leads nowhere.
-        connection.close()
         databases = setup_databases(0, False)
         try:
             yield

@@ -6,7 +6,7 @@
 from typing import Final
 
 RETRY: Final = "`!retry` asks again."
-STAYS: Final = "What it had said stays; it is not started again by itself."
+STAYS: Final = "What it wrote so far is kept; it does not run again by itself."
 
 SENTENCES: Final[dict[str, str]] = {
     # Before a bridge had it

@@ -23,7 +23,7 @@ def waiting(*, agent: str, until: datetime) -> str:
 def queued(*, agent: str, asker: str, place: int, invocation_id: int) -> str:
     where = "comes next" if place <= 1 else f"is number {place} in its queue"
     return (
-        f"{agent} is busy; the question of {asker} {where} and starts by itself."
+        f"{agent} is busy; {asker}'s question {where} and starts by itself."
         f" 🛑 on it or `!stop {invocation_id}` takes it back."
     )
 

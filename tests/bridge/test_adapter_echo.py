@@ -87,6 +87,7 @@ def test_an_answer_without_matching_lines_says_so():
     question, quotes = read_prompt(asking("who paints the bikeshed?"))
 
     assert answer_to(question, quotes).endswith("None of the 3 lines I was given bears on it.")
+    assert answer_to(question, []).endswith("I was given nothing that the team had said before.")
 
 
 async def test_a_turn_streams_and_ends_with_usage_and_done():

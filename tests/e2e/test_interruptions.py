@@ -78,7 +78,7 @@ def test_a_run_whose_bridge_dies_is_interrupted_keeps_what_it_said_and_is_not_st
     assert (row["state"], row["reason"]) == ("interrupted", "bridge_restarted")
     assert "line 10 of 10" in question.reply()
     (sentence,) = question.sentences()
-    assert "not started again by itself" in sentence
+    assert "does not run again by itself" in sentence
     world.wait_online(mortal.slug)
     assert "You asked: q0004x0" in ask(world, person="bob", rid=room.rid, slug=mortal.slug, text="q0004x0").wait_done()
     started = ledger.started(world.ledger_dir)

@@ -48,7 +48,7 @@ def test_a_question_to_a_busy_agent_is_told_its_place_at_once(busy, room, bob, a
     assert invocations.claim_next(invocation_id=second.pk) is None
     assert invocations.claim_next(invocation_id=third.pk) is None
 
-    assert places() == ["the question of bob comes next", "the question of bob is number 2 in its queue"]
+    assert places() == ["bob's question comes next", "bob's question is number 2 in its queue"]
 
 
 def test_places_move_up_and_vanish_when_it_is_their_turn(busy, room, bob, agent):
@@ -61,7 +61,7 @@ def test_places_move_up_and_vanish_when_it_is_their_turn(busy, room, bob, agent)
     tell_all()
 
     assert claim is not None
-    assert places() == ["the question of bob comes next"]
+    assert places() == ["bob's question comes next"]
     assert Notice.objects.get(invocation=second, kind=NoticeKind.QUEUED).text == ""
 
 

@@ -100,6 +100,8 @@ def bearing_on(question: str, quotes: list[Quote]) -> list[Quote]:
 def answer_to(question: str, quotes: list[Quote]) -> str:
     found = bearing_on(question, quotes)
     said = f"You asked: {question}\n\n" if question else "You asked nothing.\n\n"
+    if not quotes:
+        return f"{said}I was given nothing that the team had said before."
     if not found:
         return f"{said}None of the {len(quotes)} lines I was given bears on it."
     lines = [f"- {quote.name or quote.section}: {shortened(quote.text)}" for quote in found]
