@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gateway.watch.tasks import TaskSlots
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus_project.settings")
+# Django's checks would load the whole site into every worker, and `migrate` has asked them.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("nexus")
 app.config_from_object("django.conf:settings", namespace="CELERY")

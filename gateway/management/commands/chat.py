@@ -12,6 +12,8 @@ from gateway.watch import program
 
 class Command(BaseCommand):
     help = "Listens and speaks in the chat for Nexus's bot accounts. Several may run; they share the accounts out."
+    # They load the whole site, 25 MiB of it, and `migrate` has asked them.
+    requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         program.begin("chat")

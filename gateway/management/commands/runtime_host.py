@@ -36,6 +36,8 @@ class BuiltIn:
 
 class Command(BaseCommand):
     help = "Holds a lease and supervises the host's own bridge, which spawns the built-in agents' CLIs."
+    # They load the whole site, 25 MiB of it, and `migrate` has asked them.
+    requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         program.begin("runtime_host")

@@ -14,6 +14,8 @@ from gateway.watch import program
 
 class Command(BaseCommand):
     help = "Every few seconds: all timers, then what has waited without a worker. Several may run; one leads."
+    # They load the whole site, 25 MiB of it, and `migrate` has asked them.
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="one round, then exit")
