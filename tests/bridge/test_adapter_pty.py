@@ -110,6 +110,37 @@ async def test_a_question_at_the_terminal_ends_the_turn_and_is_shown(ask, monkey
     assert "Password for alice:" in done_of(said).message
 
 
+# What vi prints when it opens a file: on a terminal with a second screen, and on a dumb one.
+VI = b'\x1b[?1006;1000h\x1b[?1049h\x1b[22;0;0t\x1b[1;24r\x1b[H\x1b[2J\x1b[24;1H"f.txt" 1L, 6B\x1b[1;1Hhello\r\n~\x1b[1;1H\x1b[?25h'
+VI_ON_DUMB = b'\x0c\x1b[24;1H"f.txt" 1L, 6B\x1b[1;1Hhello\r\n~        \x1b[3;1H~       \x1b[1;1H'
+
+
+@pytest.mark.parametrize("painted", [VI, VI_ON_DUMB], ids=["second screen", "dumb"])
+def test_an_editor_ends_the_turn_when_it_falls_silent_however_its_output_is_cut(painted):
+    for cut in range(len(painted)):
+        pty = adapter()
+        pty.turn(Turn(text="commit it"))
+        pty.feed(painted[:cut])
+        pty.feed(painted[cut:])
+
+        (done,) = pty.quiet()
+        assert done.error_kind == "permission"
+        assert "fills the screen" in done.message
+
+
+@pytest.mark.parametrize(
+    "painted",
+    [VI + b"\x1b[24;1H\x1b[?1049l\x1b[?25h", b"\x1b[H\x1b[2Jcleared", b"\x1b[1;1Hup", b"10%\x1b[2A\x1b[2K20%\x1b[80G|"],
+    ids=["editor that was left", "cleared screen", "first row", "progress bars"],
+)
+def test_a_program_that_works_in_silence_is_no_editor(painted):
+    pty = adapter()
+    pty.turn(Turn(text="work"))
+    pty.feed(painted)
+
+    assert pty.quiet() == []
+
+
 async def test_an_interrupted_program_ends_interrupted(ask):
     (said,) = await ask(
         adapter("/bin/sh", "-c", "trap 'exit 130' INT; echo working; while :; do sleep 0.05; done"),

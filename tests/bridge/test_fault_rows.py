@@ -24,6 +24,14 @@ pytestmark = [
 TOKEN = tokens.make(kind="nxb", secret=b"a" * 32)
 MARK = uuid.uuid4().hex
 KEY = "a-key-that-nobody-may-see"
+MANY_LINES = 10_000
+
+# Limits that the hub sets for single runs; a byte a second is life, so only the wall ends what creeps.
+LIMITS = {
+    **dict.fromkeys(("silent", "stubborn", "opens-editor-on-pipes", "awaits-input"), RunLimits(idle_s=3.0)),
+    "creeps": RunLimits(idle_s=3.0),
+    "creeps-for-ever": RunLimits(idle_s=3.0, wall_s=7.0),
+}
 
 # Row of the fault matrix, agent, CLI kind, what its program does, how the run ends and why.
 ENDS: list[tuple[str, str, str, str, str]] = [
@@ -46,6 +54,12 @@ ENDS: list[tuple[str, str, str, str, str]] = [
     ("broken-json", "claude", "--broken-json --end 0", "failed", "crash"),
     ("wants-password", "pty", "--ask-password", "failed", "permission"),
     ("tells-secrets", "pty", "--tell-secrets 7 --end 0", "done", ""),
+    ("opens-editor", "pty", "--open-editor", "failed", "permission"),
+    ("opens-editor-on-pipes", "claude", "--open-editor", "failed", "idle_timeout"),
+    ("awaits-input", "claude", "--await-input", "failed", "idle_timeout"),
+    ("many-lines", "pty", f"--lines {MANY_LINES} --end 0", "done", ""),
+    ("creeps", "pty", "--creep 5 --end 0", "done", ""),
+    ("creeps-for-ever", "pty", "--creep 600", "failed", "wall_timeout"),
 ]
 
 
@@ -104,7 +118,7 @@ async def ended(hub: FakeHub, rows: dict[str, Row]) -> dict[str, tuple[str, str]
 async def test_each_fault_ends_its_own_run_with_a_reason_and_leaves_nothing(hub: FakeHub) -> None:
     rows = {}
     for number, (slug, *_) in enumerate([*ENDS, ("no-program",)], start=1):
-        limits = RunLimits(idle_s=3.0 if slug in {"silent", "stubborn"} else 20.0)
+        limits = LIMITS.get(slug, RunLimits(idle_s=20.0))
         rows[slug] = await hub.offer(prompt_for(number, agent=slug, session_key=slug, text="go", limits=limits))
     found = await ended(hub, rows)
 
@@ -119,6 +133,12 @@ async def test_each_fault_ends_its_own_run_with_a_reason_and_leaves_nothing(hub:
     assert sum(len(chunk.payload) for chunk in rows["flood"].chunks) < 1_300_000
     assert any("left out" in chunk.payload for chunk in rows["flood"].chunks)
     assert "Password" in str(rows["wants-password"].end)
+    assert "fills the screen, an editor perhaps" in str(rows["opens-editor"].end)
+    assert rows["many-lines"].text.splitlines() == [
+        f"line {number} of {MANY_LINES}" for number in range(1, MANY_LINES + 1)
+    ]
+    assert rows["creeps"].text == "abcde"
+    assert rows["creeps-for-ever"].text.startswith("abc")
 
 
 async def test_a_stopped_tree_that_ignores_signals_is_gone_within_ten_seconds(hub: FakeHub) -> None:

@@ -22,6 +22,7 @@ from tests.server.conftest import a_flush_deletes_rows  # noqa: F401 - a fixture
 
 FAKE_API = ROOT.parent / "shared" / "tools" / "fake_model_api.py"
 START_S = 90.0
+_PROGRAMS: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,21 @@ def claude() -> str:
 
 def program_of(kit: Kit) -> str:
     """The CLI's own program, installed first where that is asked for; skips the test where there is none."""
+    if kit.kind in _PROGRAMS:
+        return _PROGRAMS[kit.kind]
     installed = CLIS / "hermes" / "bin" / kit.program if kit.pypi else CLIS / "node_modules" / ".bin" / kit.program
     if os.environ.get("TEST_CLIS") == "1" and not installed.exists():
         install(kit)
     found = str(installed) if installed.exists() else shutil.which(kit.program)
     if found is None:
         pytest.skip(f"no {kit.program} on PATH or in .nexus/clis; make test-clis installs it")
-    version = subprocess.run([found, "--version"], capture_output=True, timeout=START_S, check=False, env=node_env())
+    version = subprocess.run(
+        [found, "--version"], capture_output=True, text=True, timeout=START_S, check=False, env=node_env()
+    )
     if version.returncode != 0:
-        pytest.skip(f"{found} does not run here: {version.stderr.decode()[-200:]}")
-    return found
+        pytest.skip(f"{found} does not run here: {version.stderr[-200:]}")
+    TABLE.note_version(kind=kit.kind, said=version.stdout)
+    return _PROGRAMS.setdefault(kit.kind, found)
 
 
 def _port(file: Path) -> int:

@@ -78,7 +78,7 @@ def _opencode(url: str, home: Path) -> dict[str, str]:
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "options": {"baseURL": f"{url}/v1", "apiKey": "fake"},
-        "models": {"fake-model": {"name": "fake-model"}},
+        "models": {"fake-model": {"name": "fake-model", "cost": {"input": 3, "output": 15}}},
     }
     config = {"provider": {"fake": provider}, "model": "fake/fake-model", "autoupdate": False, "share": "disabled"}
     _write(home / "oc.json", json.dumps(config))
@@ -103,6 +103,7 @@ _ENVIRONMENTS = {"claude": _claude, "codex": _codex, "gemini": _gemini, "hermes"
 
 GEMINI_FORGETS = "0.61 does not find its own sessions again (session/load); it starts afresh and the room is told so"
 HERMES_ANSWERS = "it tells the failure as its answer, in words of its own, and ends the turn as if all were well"
+NO_COST = "its protocol tells no cost"
 NO_FIELD = "the Agent Client Protocol has no field for the reason of a no"
 
 KITS: Sequence[Kit] = (
@@ -116,6 +117,7 @@ KITS: Sequence[Kit] = (
     ),
     Kit(
         kind="codex",
+        holes={"cost": NO_COST},
         program="codex",
         hub_names="mcp__nexus::{name}",
         npm="@openai/codex",
@@ -127,6 +129,7 @@ KITS: Sequence[Kit] = (
     Kit(
         kind="gemini",
         holes={
+            "cost": NO_COST,
             "reason_of_a_no_reaches_the_model": NO_FIELD,
             "error_429": "it tries again by itself for minutes and says nothing; the idle limit ends that",
             "broken_stream": "it ends a turn whose stream broke as if it were complete, with what had come",
@@ -143,6 +146,7 @@ KITS: Sequence[Kit] = (
     Kit(
         kind="hermes",
         holes={
+            "cost": NO_COST,
             "reason_of_a_no_reaches_the_model": NO_FIELD,
             "error_429": HERMES_ANSWERS,
             "broken_stream": HERMES_ANSWERS,
@@ -154,7 +158,10 @@ KITS: Sequence[Kit] = (
     ),
     Kit(
         kind="opencode",
-        holes={"reason_of_a_no_reaches_the_model": NO_FIELD},
+        holes={
+            "reason_of_a_no_reaches_the_model": NO_FIELD,
+            "broken_stream": "it asks the model again at once, without end and without a word; the idle limit ends that",
+        },
         program="opencode",
         npm="opencode-ai",
         read=tool("read", filePath="NOTES"),

@@ -27,14 +27,19 @@ PICTURE = base64.b64decode(
 )
 EACH_KIT = pytest.mark.parametrize("kit", KITS, ids=lambda kit: kit.kind)
 
+_SKILL = "---\nname: evil\ndescription: none\n---\nCANARY-command\n"
 COMMANDS = {
-    "claude": (".claude/commands/evil.md", "---\ndescription: none\n---\nCANARY-command $ARGUMENTS\n"),
-    "codex": (".codex/prompts/evil.md", "CANARY-command $ARGUMENTS\n"),
-    "gemini": (".gemini/commands/evil.toml", 'description = "none"\nprompt = "CANARY-command {{args}}"\n'),
-    "hermes": (".hermes/skills/evil/SKILL.md", "---\nname: evil\ndescription: none\n---\nCANARY-command\n"),
-    "opencode": (".opencode/command/evil.md", "---\ndescription: none\n---\nCANARY-command $ARGUMENTS\n"),
+    "claude": {".claude/commands/evil.md": "---\ndescription: none\n---\nCANARY-command $ARGUMENTS\n"},
+    "codex": {
+        ".codex/prompts/evil.md": "CANARY-command $ARGUMENTS\n",
+        ".codex/skills/evil/SKILL.md": _SKILL,
+        ".agents/skills/evil/SKILL.md": _SKILL,
+    },
+    "gemini": {".gemini/commands/evil.toml": 'description = "none"\nprompt = "CANARY-command {{args}}"\n'},
+    "hermes": {".hermes/skills/evil/SKILL.md": _SKILL},
+    "opencode": {".opencode/command/evil.md": "---\ndescription: none\n---\nCANARY-command $ARGUMENTS\n"},
 }
-"""A command of the project's own, in the place where this CLI looks for it."""
+"""Commands and skills of the project's own, in the places where this CLI looks for them."""
 
 
 class Trap:
@@ -50,10 +55,10 @@ class Trap:
         self.picture.write_bytes(PICTURE)
         (self.project / "notes.md").write_text("CANARY-inside\n")
         (self.home / "canary.txt").write_text("CANARY-home\n")
-        place, text = COMMANDS[kit.kind]
         for root in (self.home, self.project):
-            (root / place).parent.mkdir(parents=True, exist_ok=True)
-            (root / place).write_text(text)
+            for place, text in COMMANDS[kit.kind].items():
+                (root / place).parent.mkdir(parents=True, exist_ok=True)
+                (root / place).write_text(text)
         self.url = f"{api.url}/CANARY-fetched"
 
     def words(self) -> list[str]:
@@ -141,11 +146,17 @@ async def test_nothing_that_is_only_mentioned_is_read_run_or_fetched(kit, cli, t
     assert any("mallory" in body for body in trap.api.bodies())
 
 
-@pytest.mark.parametrize("kit", KITS[:1], ids=lambda kit: kit.kind)
-async def test_the_canary_sings_where_nobody_breaks_the_words(kit, cli, trap, monkeypatch):
-    """Of Claude Code; over their protocols the others expanded nothing of this when it was tried without breaks."""
-    monkeypatch.setattr("nexus_bridge.adapters.claude.break_syntax", lambda text: text)
+SINGS = {"claude": {"CANARY-outside"}}
+"""What each CLI reads of the same words where its adapter does not break them."""
 
-    await cli.ask(f"see @{trap.outside} now")
 
-    assert trap.sung() == ["CANARY-outside"]
+@EACH_KIT
+async def test_what_sings_where_nobody_breaks_the_words(kit, cli, trap, monkeypatch):
+    for module in ("claude", "codex", "acp"):
+        monkeypatch.setattr(f"nexus_bridge.adapters.{module}.break_syntax", lambda text: text)
+    monkeypatch.setattr("nexus_bridge.adapters.codex.break_dollar", lambda text: text)
+
+    for words in trap.words():
+        await cli.ask(words)
+
+    assert set(trap.sung()) == SINGS.get(kit.kind, set())

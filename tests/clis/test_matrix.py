@@ -70,6 +70,14 @@ async def test_text(kit, bench):
 
 
 @EACH_KIT
+async def test_cost(kit, bench):
+    row, _ = await bench.answer("Say hello")
+
+    assert row.state == State.DONE
+    assert row.cost_usd > 0
+
+
+@EACH_KIT
 async def test_tool(kit, bench):
     row, text = await bench.answer(f"Look {kit.read}")
 

@@ -126,6 +126,34 @@ def ask_password(_):
     time.sleep(FOREVER_S)
 
 
+def await_input(_):
+    """Reads whatever comes and never has enough."""
+    while os.read(0, 65536):
+        pass
+    time.sleep(FOREVER_S)
+
+
+def open_editor(_):
+    """What vi paints on a terminal with a second screen, before it waits for a key."""
+    say("hint: Waiting for your editor...\r\n\x1b[?1049h\x1b[22;0;0t\x1b[1;24r\x1b[H\x1b[2J\x1b[?25l\x1b[24;1H")
+    say('"COMMIT_EDITMSG" 13L, 225B\x1b[1;1H\x1b[34m~\x1b[3;1H~\x1b[24;63H1,0-1\x1b[1;1H\x1b[?25h')
+    await_input("")
+
+
+def lines(count):
+    """All of them at once."""
+    rest = "".join(f"line {number} of {count}\n" for number in range(1, int(count) + 1)).encode()
+    while rest:
+        rest = rest[os.write(1, rest) :]
+
+
+def creep(count):
+    """One byte a second."""
+    for number in range(int(count)):
+        say("abcdefghij"[number % 10])
+        time.sleep(1)
+
+
 def tell_secrets(size):
     """What an agent that reads its environment may say, `size` bytes at a time."""
     text = f"key {os.environ['THE_API_KEY']} and ghp_{'a1B2c3' * 6} and nxb_{'a' * 43}_0123abcd ok\n"

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal
 
 from nexus_bridge.adapters.base import Capabilities, Profile, Spawn, Turn
+from nexus_bridge.adapters.screens import Screen
 from nexus_bridge.environment import clean_env
 from nexus_bridge.errors import BridgeError
 from nexus_bridge.events import AnyEvent, Done, Text
@@ -25,7 +26,7 @@ LINE_BYTES: Final = 4000
 """The kernel gives a program in line mode 4095 bytes per line at most and drops the rest."""
 
 QUESTION_QUIET_S: Final = 5.0
-"""So long nothing after what looks like a question at the terminal: it waits for an answer that won't come."""
+"""So long nothing after what looks like a question at the terminal, or an editor: it waits for what won't come."""
 
 MAX_HELD_LINE: Final = 2_000
 """A line that long is no input prompt of a REPL; it is said at once."""
@@ -69,6 +70,7 @@ class PtyAdapter:
         if self._is_repl and self._ready is None and not self._idle_s:
             raise BadOption('A pty agent with mode = "repl" needs `ready` or `idle_ms`, to know when a turn is over.')
         self._renderer = LineRenderer()
+        self._screen = Screen()
         self._is_open = False
         self._has_said = False
         self._was_interrupted = False
@@ -101,6 +103,7 @@ class PtyAdapter:
         self._has_said = False
         self._was_interrupted = False
         self._line = ""
+        self._screen = Screen()
         data = self._typed(_data(turn))
         if self._is_ready:
             self._is_ready = self._ready is None
@@ -109,6 +112,7 @@ class PtyAdapter:
         return b""
 
     def feed(self, data: bytes) -> list[AnyEvent]:
+        self._screen.feed(data)
         return self._take(self._renderer.feed(data))
 
     def quiet(self) -> list[AnyEvent]:
@@ -119,6 +123,9 @@ class PtyAdapter:
             return self._end(Done(status="error", error_kind="permission", message=message))
         if self._is_repl and self._idle_s and self._has_said:
             return self._end(Done(status="ok"))
+        if self._screen.is_filled:
+            message = "It opened a program that fills the screen, an editor perhaps, and waits for keys where nobody sits."
+            return self._end(Done(status="error", error_kind="permission", message=message))
         return []
 
     def outgoing(self) -> bytes:
