@@ -123,14 +123,19 @@ def test_an_editor_ends_the_turn_when_it_falls_silent_however_its_output_is_cut(
         pty.feed(painted[:cut])
         pty.feed(painted[cut:])
 
-        (done,) = pty.quiet()
+        done = done_of(pty.quiet())
         assert done.error_kind == "permission"
         assert "fills the screen" in done.message
 
 
 @pytest.mark.parametrize(
     "painted",
-    [VI + b"\x1b[24;1H\x1b[?1049l\x1b[?25h", b"\x1b[H\x1b[2Jcleared", b"\x1b[1;1Hup", b"10%\x1b[2A\x1b[2K20%\x1b[80G|"],
+    [
+        VI + b"\x1b[24;1H\x1b[?1049l\x1b[?25h",
+        b"\x1b[H\x1b[2Jcleared",
+        b"\x1b[1;1Hup",
+        b"10%\x1b[2A\x1b[2K20%\x1b[80G|",
+    ],
     ids=["editor that was left", "cleared screen", "first row", "progress bars"],
 )
 def test_a_program_that_works_in_silence_is_no_editor(painted):

@@ -124,7 +124,9 @@ class PtyAdapter:
         if self._is_repl and self._idle_s and self._has_said:
             return self._end(Done(status="ok"))
         if self._screen.is_filled:
-            message = "It opened a program that fills the screen, an editor perhaps, and waits for keys where nobody sits."
+            message = (
+                "It opened a program that fills the screen, an editor perhaps, and waits for keys where nobody sits."
+            )
             return self._end(Done(status="error", error_kind="permission", message=message))
         return []
 
