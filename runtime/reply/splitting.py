@@ -107,7 +107,14 @@ def _last_paragraph(text: str, *, window: int, fence: str | None) -> int:
     at = text.rfind("\n\n", 0, window)
     while at > 0 and fence_after(text[:at], fence=fence) is not None:
         at = text.rfind("\n\n", 0, at)
-    return at
+    return _before_heading(text, at)
+
+
+def _before_heading(text: str, at: int) -> int:
+    """A heading that would end the part goes with what it heads."""
+    line_start = text.rfind("\n", 0, max(at, 0)) + 1
+    is_heading = line_start > 0 and re.match(r"#{1,6} ", text[line_start:at]) is not None
+    return line_start - 1 if is_heading else at
 
 
 def _hard_cut(text: str, window: int) -> int:

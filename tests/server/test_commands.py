@@ -94,6 +94,19 @@ def test_stop_stops_what_its_author_asked_and_only_once(room):
     assert _answers() == []
 
 
+def test_each_of_several_that_are_stopped_is_named(room):
+    _ask(text="@claude-alice first?")
+    _ask(text="@claude-alice then @all?")
+
+    _store(said("!stop"))
+
+    ended = Notice.objects.filter(kind="ended").order_by("pk").values_list("text", flat=True)
+    assert [text.replace("\u200b", "") for text in ended] == [
+        "Stopped by bob: “@claude-alice first?”.",
+        "Stopped by bob: “@claude-alice then @all?”.",
+    ]
+
+
 def test_stop_reaches_a_running_row_through_its_bridge(room):
     row = _ask()
     _running(row)

@@ -26,6 +26,7 @@ WORDS = st.lists(
             "@all ",
             "@x",
             "1. ",
+            "## Then\n\n",
             "`",
         ]
     ),
@@ -101,6 +102,12 @@ def test_text_is_cut_at_a_paragraph_before_a_line_and_a_line_before_a_word():
 
     assert paragraphs[0] == "a" * 40
     assert lines[0] == "a" * 20 + "\n" + "b" * 20
+
+
+def test_a_heading_stays_with_what_it_heads():
+    first, second = reply_of(f"{'a ' * 20}\n\n## Then\n\n{'b ' * 20}", limit=60).final(ending=DONE)
+
+    assert (first.split()[-1], second.splitlines()[0]) == ("a", "## Then")
 
 
 def test_a_very_long_reply_keeps_its_head_and_its_tail():

@@ -4,6 +4,7 @@ from gateway.commands.registry import MAX_ROWS, Order, Signed, command, reaction
 from gateway.invocations import OPEN, may_stop, open_again, request_cancel
 from gateway.models import FINAL
 from gateway.rocketchat.events import moment
+from runtime.reply import one_line
 
 
 @command("stop", usage="[@agent | number]", help="stops your questions here, or only those it names", works_late=True)
@@ -11,7 +12,9 @@ def stop(order: Order) -> str:
     rows = order.scope().filter(state__in=OPEN, message__ts__lt=moment(order.place.ts)).order_by("pk")[:MAX_ROWS]
     mine = [row for row in rows if may_stop(agent=row.agent, asker_id=row.root_asker_id, user=order.user)]
     for row in mine:
-        request_cancel(invocation_id=row.pk, reason="stopped", detail=f"by {order.user.username}")
+        # Several sentences would look the same.
+        which = f": “{one_line(row.message.text)}”" if len(mine) > 1 else ""
+        request_cancel(invocation_id=row.pk, reason="stopped", detail=f"by {order.user.username}{which}")
     if mine:
         return ""
     if rows:

@@ -130,7 +130,7 @@ def _listed(found: list[Known], view: View, order: Order) -> list[str]:
 def _state(order: Order) -> str:
     rows = Message.objects.filter(room_id=order.place.room_id, deleted_at=None, system_type="").exclude(text="")
     waiting = rows.filter(remembered_at=None).exclude(pk=order.place.message_id).count()
-    told = f"; {waiting} of them wait to be remembered" if waiting else ""
+    told = f", {waiting} of them not remembered yet" if waiting else ""
     return f"{rows.count()} messages of this room can be recalled{told}."
 
 
