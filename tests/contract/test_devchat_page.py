@@ -144,6 +144,21 @@ async def test_text_is_shown_as_text_and_never_as_markup(
     assert [await link.get_attribute("href") for link in await body.locator("a").all()] == ["https://example.org/"]
 
 
+async def test_a_table_is_shown_as_one(
+    browser: Browser, devchat: Devchat, alice: Person, bob: Person, room: str
+) -> None:
+    bob.say(room, "| Name | 値 |\n|---|--:|\n| a `x|y` | **12** |\n| short |\n| \\| | <b>1</b> |\nand on")
+    page = await log_in(browser, devchat, alice)
+    await open_room(page, "backend")
+    table = page.get_by_role("table")
+
+    assert [await row.all_inner_texts() for row in [table.get_by_role("columnheader"), table.get_by_role("cell")]] == [
+        ["Name", "値"],
+        ["a x|y", "12", "short", "", "|", "<b>1</b>"],
+    ]
+    await expect(page.get_by_text("and on", exact=True)).to_be_visible()
+
+
 async def test_a_reader_above_is_not_moved_by_a_streaming_answer_and_one_at_the_bottom_stays_there(
     browser: Browser, devchat: Devchat, alice: Person, bob: Person, room: str
 ) -> None:

@@ -284,7 +284,7 @@ function blocks(text, context) {
     paragraph = [];
   };
   for (let index = 0; index < lines.length; ) {
-    const taken = fence(lines, index) ?? quote(lines, index, context) ?? list(lines, index, context) ?? heading(lines[index], context);
+    const taken = fence(lines, index) ?? quote(lines, index, context) ?? list(lines, index, context) ?? table(lines, index, context) ?? heading(lines[index], context);
     if (taken) {
       flush();
       nodes.push(taken.node);
@@ -326,6 +326,26 @@ function list(lines, start, context) {
   if (!numbered.length) return null;
   const items = numbered.map(([, , text]) => make("li", {}, ...inline(text, context)));
   return { node: make("ol", { start: Number(numbered[0][1]) }, ...items), lines: numbered.length };
+}
+
+const RULE = /^\s*\|?(\s*:?-+:?\s*\|)+\s*(:?-+:?\s*)?$/;
+
+// Known since Rocket.Chat 8.8; a client before that shows the bars.
+function table(lines, start, context) {
+  if (!lines[start].includes("|") || !RULE.test(lines[start + 1] ?? "")) return null;
+  const sides = cells(lines[start + 1]).map((mark) => (mark.endsWith(":") ? (mark.startsWith(":") ? "center" : "right") : null));
+  const row = (kind, line) => make("tr", {}, ...sides.map((side, index) => make(kind, { class: side }, ...inline(cells(line)[index] ?? "", context))));
+  let end = start + 2;
+  while (lines[end]?.includes("|")) end += 1;
+  const head = make("thead", {}, row("th", lines[start]));
+  const body = make("tbody", {}, ...lines.slice(start + 2, end).map((line) => row("td", line)));
+  return { node: make("div", { class: "table", tabIndex: 0, role: "region", ariaLabel: "Table" }, make("table", {}, head, body)), lines: end - start };
+}
+
+function cells(line) {
+  const inside = line.trim().replace(/^\|/, "").replace(/(?<!\\)\|$/, "");
+  // A bar within code or behind a backslash is a sign like others.
+  return inside.match(/(?:`[^`]*`|\\.|[^|])+|(?<=\|)(?=\|)/g)?.map((cell) => cell.replaceAll("\\|", "|").trim()) ?? [];
 }
 
 const TASK = /^\[([ xX])\] +(.*)$/;
