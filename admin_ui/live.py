@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 
 from gateway import redaction, staff
 from gateway.invocations import OPEN
-from gateway.models import Invocation
+from gateway.models import Invocation, Purpose
 from nexus_bridge import events
 from runtime.models import Chunk
 
@@ -215,9 +215,15 @@ def _row(row: Invocation) -> dict[str, Any]:
         "agent": row.agent.slug,
         "room": row.room.name or row.room.rid,
         "asker": row.root_asker.username,
-        "question": " ".join(row.message.text.split())[:200],
+        "question": _question(row),
         "seq": row.last_seq,
     }
+
+
+def _question(row: Invocation) -> str:
+    if row.purpose == Purpose.SUMMARY:
+        return "(nobody's: a summary of what was said here)"
+    return " ".join(row.message.text.split())[:200]
 
 
 def _watched(text: str | None) -> _Watched | None:

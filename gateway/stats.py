@@ -1,4 +1,7 @@
-"""How is this Nexus doing? Figures for the dashboard and the API, each from one bounded query."""
+"""How is this Nexus doing? Figures for the dashboard and the API, each from one bounded query.
+
+Summaries, which nobody asked for, are no invocations here; what they spent is spent all the same.
+"""
 
 from datetime import date, timedelta
 from typing import Any, Final, LiteralString
@@ -19,33 +22,36 @@ _AGENTS: LiteralString = """
     SELECT CASE WHEN NOT a.is_enabled THEN 'off' WHEN b.revoked_at IS NOT NULL OR b.lease_until IS NULL
         OR b.lease_until <= now() THEN 'asleep' WHEN live.agent_id IS NOT NULL THEN 'busy' ELSE 'online' END, count(*)
     FROM agents a LEFT JOIN bridges b ON b.id = a.bridge_id
-    LEFT JOIN (SELECT DISTINCT agent_id FROM invocations WHERE state IN ('composing', 'composed', 'offered', 'running'))
-        live ON live.agent_id = a.id
+    LEFT JOIN (SELECT DISTINCT agent_id FROM invocations
+        WHERE state IN ('composing', 'composed', 'offered', 'running') AND purpose = 'answer') live ON live.agent_id = a.id
     GROUP BY 1
 """
 _STATES: LiteralString = """
     SELECT state, count(*) FROM invocations
-    WHERE state NOT IN ('done', 'failed', 'cancelled', 'interrupted', 'expired', 'refused')
-        OR opened_at > now() - make_interval(hours => %(hours)s)
+    WHERE purpose = 'answer' AND (state NOT IN ('done', 'failed', 'cancelled', 'interrupted', 'expired', 'refused')
+        OR opened_at > now() - make_interval(hours => %(hours)s))
     GROUP BY state
 """
 _TIMES: LiteralString = """
     SELECT count(*), percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
             ORDER BY EXTRACT(EPOCH FROM first_text_at - opened_at)::float),
         percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY EXTRACT(EPOCH FROM ended_at - opened_at)::float)
-    FROM invocations WHERE opened_at > now() - make_interval(hours => %(hours)s) AND state = 'done'
+    FROM invocations
+    WHERE opened_at > now() - make_interval(hours => %(hours)s) AND state = 'done' AND purpose = 'answer'
 """
 _REASONS: LiteralString = """
     SELECT reason, count(*) FROM invocations
-    WHERE opened_at > now() - make_interval(hours => %(hours)s) AND state IN ('failed', 'interrupted', 'expired', 'refused')
+    WHERE opened_at > now() - make_interval(hours => %(hours)s) AND purpose = 'answer'
+        AND state IN ('failed', 'interrupted', 'expired', 'refused')
     GROUP BY reason ORDER BY 2 DESC, 1 LIMIT %(top)s
 """
 _WAITING: LiteralString = """
     SELECT i.id, a.slug, i.state, EXTRACT(EPOCH FROM now() - i.queued_at)::float FROM invocations i
-    JOIN agents a ON a.id = i.agent_id WHERE i.state IN ('queued', 'waiting') ORDER BY i.queued_at LIMIT 1
+    JOIN agents a ON a.id = i.agent_id WHERE i.state IN ('queued', 'waiting') AND i.purpose = 'answer'
+    ORDER BY i.queued_at LIMIT 1
 """
 _SPENT: LiteralString = """
-    SELECT opened_at::date, agent_id, room_id, count(*), sum(input_tokens + output_tokens)::bigint,
+    SELECT opened_at::date, agent_id, room_id, count(*) FILTER (WHERE purpose = 'answer'), sum(input_tokens + output_tokens)::bigint,
         COALESCE(sum(cost_usd), 0)::float
     FROM invocations WHERE opened_at >= current_date - %(days)s + 1
     GROUP BY GROUPING SETS ((opened_at::date), (agent_id), (room_id))
@@ -58,12 +64,14 @@ _NAMES: LiteralString = """
     UNION ALL SELECT 'today', 0, current_date::text
 """
 _AGENT: LiteralString = """
-    SELECT count(*), count(*) FILTER (WHERE state = 'done'),
-        count(*) FILTER (WHERE state IN ('failed', 'interrupted', 'expired', 'refused')),
+    SELECT count(*) FILTER (WHERE purpose = 'answer'), count(*) FILTER (WHERE purpose = 'answer' AND state = 'done'),
+        count(*) FILTER (WHERE purpose = 'answer' AND state IN ('failed', 'interrupted', 'expired', 'refused')),
         percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
-            ORDER BY EXTRACT(EPOCH FROM first_text_at - opened_at)::float) FILTER (WHERE state = 'done'),
+            ORDER BY EXTRACT(EPOCH FROM first_text_at - opened_at)::float)
+            FILTER (WHERE purpose = 'answer' AND state = 'done'),
         percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
-            ORDER BY EXTRACT(EPOCH FROM ended_at - opened_at)::float) FILTER (WHERE state = 'done'),
+            ORDER BY EXTRACT(EPOCH FROM ended_at - opened_at)::float)
+            FILTER (WHERE purpose = 'answer' AND state = 'done'),
         COALESCE(sum(input_tokens), 0)::bigint, COALESCE(sum(output_tokens), 0)::bigint, COALESCE(sum(cost_usd), 0)::float
     FROM invocations WHERE agent_id = %(agent)s AND opened_at >= current_date - %(days)s + 1
 """

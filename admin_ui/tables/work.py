@@ -47,7 +47,7 @@ class Invocations(Table):
         "see",
     )
     list_select_related = ("agent", "room", "root_asker")
-    list_filter = ("state",)
+    list_filter = ("state", "purpose")
     search_fields = ("=id", "=agent__slug", "=room__name", "=root_asker__username", "=reason")
     search_help_text = "Number, agent, room, asker or reason, written out"
     neighbours = (

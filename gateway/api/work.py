@@ -14,7 +14,7 @@ from gateway import changes, redaction
 from gateway.api.base import Listed
 from gateway.api.doors import name_of
 from gateway.api.lists import Filter, choice, moment, number, words
-from gateway.models import Grant, Invocation, Message, State
+from gateway.models import Grant, Invocation, Message, Purpose, State
 from runtime.models import Chunk
 
 
@@ -29,7 +29,7 @@ class InvocationRow(serializers.ModelSerializer[Invocation]):
             *("id", "state", "reason", "detail", "agent", "agent_slug", "room", "room_name", "asker", "message"),
             *("thread", "attempt", "retry_of", "hop", "crashes", "last_seq", "exit_code", "wait_until"),
             *("opened_at", "composed_at", "offered_at", "running_at", "first_text_at", "ended_at"),
-            *("cancel_requested_at", "input_tokens", "output_tokens", "cached_tokens", "cost_usd"),
+            *("cancel_requested_at", "input_tokens", "output_tokens", "cached_tokens", "cost_usd", "purpose"),
         )
 
 
@@ -66,6 +66,7 @@ class Invocations(Listed):
     serializer_class = InvocationRow
     filters: ClassVar[dict[str, Filter]] = {
         "state": choice("state", options=State.values),
+        "purpose": choice("purpose", options=Purpose.values),
         "agent": words("agent__slug", text="The agent's slug."),
         "room": number("room_id"),
         "asker": words("root_asker__username", text="The asker's username."),

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from gateway import sql
 from gateway.invocations import transitions, wording
-from gateway.models import Invocation, NoticeKind, State
+from gateway.models import Invocation, NoticeKind, Purpose, State
 
 MAX_TOLD: Final = 20
 """Rows of one agent whose place is kept up to date; further ones hear theirs when they come closer."""
@@ -84,4 +84,5 @@ def tell_all() -> int:
 
 def _waiting_agents() -> list[int]:
     waited = Invocation.objects.filter(state=State.QUEUED, queued_at__lt=Now() - PATIENCE, room__is_quiet=False)
+    waited = waited.filter(purpose=Purpose.ANSWER)
     return list(waited.order_by("agent_id").values_list("agent_id", flat=True).distinct()[:MAX_AGENTS])

@@ -1,7 +1,7 @@
 """What do the rows say of the whole of Nexus? Figures for `/metrics` of a gateway; every gateway tells the same ones.
 
 Gauges are read at each look. Counters and histograms grow by the rows that have ended since the last look, so they begin at
-zero with each process, as a scraper expects of counters.
+zero with each process, as a scraper expects of counters. Summaries, which nobody asked for, count as tokens and cost only.
 """
 
 import threading
@@ -35,11 +35,12 @@ FAST_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SLOW_S: Final = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 
 _GAUGES: LiteralString = """
-    SELECT 'invocations', state, count(*)::float FROM invocations WHERE ended_at IS NULL GROUP BY state
+    SELECT 'invocations', state, count(*)::float FROM invocations
+        WHERE ended_at IS NULL AND purpose = 'answer' GROUP BY state
     UNION ALL SELECT 'oldest', state, EXTRACT(EPOCH FROM now() - min(CASE state WHEN 'queued' THEN queued_at
             WHEN 'waiting' THEN queued_at WHEN 'composing' THEN composing_at WHEN 'composed' THEN composed_at
             WHEN 'offered' THEN offered_at ELSE running_at END))::float
-        FROM invocations WHERE ended_at IS NULL GROUP BY state
+        FROM invocations WHERE ended_at IS NULL AND purpose = 'answer' GROUP BY state
     UNION ALL SELECT 'bridges', CASE WHEN lease_until > now() THEN 'online' ELSE 'offline' END, count(*)::float
         FROM bridges WHERE revoked_at IS NULL GROUP BY 2
     UNION ALL SELECT 'accounts', CASE WHEN is_broken THEN 'broken' WHEN lease_until > now() THEN 'held' ELSE 'free' END,
@@ -55,7 +56,7 @@ _GAUGES: LiteralString = """
 """The last is LEADER_LOCK of gateway/sweep.py, which is not imported here for what it brings along."""
 
 _ENDED: LiteralString = """
-    SELECT i.ended_at, a.cli_kind, i.state, i.reason, EXTRACT(EPOCH FROM i.composing_at - i.queued_at)::float,
+    SELECT i.ended_at, i.purpose = 'answer', a.cli_kind, i.state, i.reason, EXTRACT(EPOCH FROM i.composing_at - i.queued_at)::float,
         EXTRACT(EPOCH FROM i.composed_at - i.composing_at)::float, EXTRACT(EPOCH FROM i.first_text_at - i.opened_at)::float,
         EXTRACT(EPOCH FROM i.ended_at - i.opened_at)::float, i.input_tokens, i.output_tokens, i.cost_usd::float
     FROM invocations i JOIN agents a ON a.id = i.agent_id
@@ -119,12 +120,13 @@ class Rows:
             gauge = self._gauges[name]
             (gauge.labels(state) if state else gauge).set(value or 0)
 
-    def _count(self, cli: str, state: str, reason: str, *figures: Any) -> None:
+    def _count(self, is_answer: bool, cli: str, state: str, reason: str, *figures: Any) -> None:
         *times, input_tokens, output_tokens, cost = figures
-        self._ended.labels(cli, state, reason).inc()
-        for histogram, seconds in zip(self._times, times, strict=True):
-            if seconds is not None and seconds >= 0:
-                histogram.labels(cli).observe(seconds)
+        if is_answer:
+            self._ended.labels(cli, state, reason).inc()
+            for histogram, seconds in zip(self._times, times, strict=True):
+                if seconds is not None and seconds >= 0:
+                    histogram.labels(cli).observe(seconds)
         self._tokens.labels(cli, "input").inc(input_tokens)
         self._tokens.labels(cli, "output").inc(output_tokens)
         self._cost.labels(cli).inc(cost or 0)

@@ -1,14 +1,14 @@
 """`!help`, `!who` and `!jobs`: what there is, and who is at what."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from gateway.commands.registry import MAX_ROWS, Order, command, help_text
 from gateway.invocations import OPEN, wording
 from gateway.invocations.places import places
-from gateway.models import LIVE, Agent, Invocation, State
+from gateway.models import LIVE, Agent, Invocation, Purpose, State
 from runtime.reply import duration, one_line
 
 _SHOWN: Final = 20
@@ -66,7 +66,7 @@ def jobs(order: Order) -> str:
     return "\n".join(lines)
 
 
-def _one_agent(agent: Agent, *, is_online: bool, rows: Iterable[Invocation], order: Order) -> str:
+def _one_agent(agent: Agent, *, is_online: bool, rows: Sequence[Invocation], order: Order) -> str:
     # Without the @: a list of agents must not ask them all.
     account = getattr(agent, "bot_account", None)
     name = account.username if account is not None else agent.slug
@@ -83,15 +83,18 @@ def _presence(agent: Agent, *, is_online: bool) -> str:
     return "asleep" if seen is None else f"asleep, last seen {seen:%d %b %H:%M} UTC"
 
 
-def _work(rows: Iterable[Invocation], *, order: Order) -> str:
+def _work(rows: Sequence[Invocation], *, order: Order) -> str:
     """What it is busy with. Of other rooms nothing is told but that there is something."""
-    live = [row for row in rows if row.state in LIVE]
-    waiting = sum(row.state in (State.QUEUED, State.WAITING) for row in rows)
+    asked = [row for row in rows if row.purpose == Purpose.ANSWER]
+    live = [row for row in asked if row.state in LIVE]
+    waiting = sum(row.state in (State.QUEUED, State.WAITING) for row in asked)
     facts = []
     here = [row for row in live if row.room_id == order.place.room_id]
     facts += [f"at #{row.pk} of {row.root_asker.username} {_for(row, now=order.now)}" for row in here]
     if elsewhere := len(live) - len(here):
         facts.append(f"at {elsewhere} in other rooms")
+    if any(row.purpose == Purpose.SUMMARY and row.state in LIVE for row in rows):
+        facts.append("summarising for the host")
     if waiting:
         facts.append(f"{waiting} waiting")
     return f"; {', '.join(facts)}" if facts else ""
