@@ -10,7 +10,7 @@ from django.db.models import F
 
 from gateway.doctor.database import rows
 from gateway.doctor.finding import Check, Finding, critical, good, warning
-from gateway.models import Agent, McpServer, RoomTool
+from gateway.models import Agent, McpServer, RoomKind, RoomTool
 from nexus_bridge import __version__ as bridge_version
 
 NEEDS: Final = ("database.migrations",)
@@ -75,6 +75,24 @@ def read_askers() -> list[str]:
     free = RoomTool.objects.filter(needs_approval=False, server__is_enabled=True).values("room_id")
     agents = Agent.objects.filter(is_enabled=True, who_may_ask="room", memberships__room__in=free)
     return list(agents.order_by("slug").distinct().values_list("slug", flat=True))
+
+
+def judge_leaks(rooms: Sequence[str]) -> Finding:
+    """What is private, what strangers wrote, and a way out: an agent that has all three can be talked into leaking."""
+    if rooms:
+        return warning(
+            f"in private rooms ({', '.join(rooms)}) agents call tools of outside servers without a person's yes",
+            "let those tools need approval there (/admin/, Room × tool): what a tool brings may tell an agent to send what it knows",
+        )
+    return good("where talk is private, no tool of an outside server runs without a person's yes")
+
+
+def read_leaks() -> list[str]:
+    free = RoomTool.objects.filter(
+        needs_approval=False, server__is_enabled=True, room__kind__in=(RoomKind.PRIVATE, RoomKind.DM)
+    ).exclude(server__transport="nexus")
+    found = free.filter(room__members__agent__is_enabled=True).order_by("room__rid").distinct()
+    return [name or rid for name, rid in found.values_list("room__name", "room__rid")]
 
 
 def read_upstreams() -> list[Upstream]:
@@ -200,6 +218,7 @@ CHECKS: Final = (
     Check("agents.bridges", read_bridgeless, judge_bridgeless, NEEDS),
     Check("agents.owners", read_strangers, judge_owners, NEEDS),
     Check("agents.askers", read_askers, judge_askers, NEEDS),
+    Check("tools.leaks", read_leaks, judge_leaks, NEEDS),
     Check("tools.upstreams", read_upstreams, judge_upstreams, NEEDS),
     Check("host.clis", read_host_clis, judge_host_clis),
     Check("host.sandbox", read_sandbox, judge_sandbox),

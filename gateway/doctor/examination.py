@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from gateway.doctor import agents, chat, database, files, live, services, setup, work
+from gateway.doctor import agents, chat, database, files, known, live, services, setup, tries, work
 from gateway.doctor.finding import Check, Finding, Grade, skipped, warning
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,9 @@ CHECKS: Final[tuple[Check[Any], ...]] = (
     *chat.CHECKS,
     *work.CHECKS,
     *agents.CHECKS,
+    *known.CHECKS,
     *live.CHECKS,
+    *tries.CHECKS,
 )
 
 

@@ -21,6 +21,7 @@ OLDEST_REDIS: Final = (6, 2)
 MOST_MEMORY: Final = 0.8
 _LISTENING: Final = "0A"
 _TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
+_IN_CONTAINER: Final = (".dockerenv", "run/.containerenv")
 _INSIDE: Final = {"mongodb": 27017, "composer health": 4001, "runtime health": 4002}
 
 
@@ -217,6 +218,32 @@ def judge_keys(found: Sequence[str]) -> Finding:
     return good("no model's key lies in the environment")
 
 
+def read_sleeper(root: Path = Path("/")) -> tuple[bool, bool] | None:
+    """Whether this is a machine with a battery, and whether it may fall asleep; None where it can't be seen."""
+    if any((root / mark).exists() for mark in _IN_CONTAINER) or not (root / "etc/systemd/system").is_dir():
+        return None
+    supplies = (root / "sys/class/power_supply").glob("*/type")
+    has_battery = any(
+        kind.read_text(encoding="ascii", errors="replace").strip() == "Battery"
+        and not kind.with_name("scope").exists()  # a mouse's, not the machine's
+        for kind in supplies
+    )
+    is_masked = (root / "etc/systemd/system/sleep.target").is_symlink()
+    return has_battery, not is_masked
+
+
+def judge_sleeper(found: tuple[bool, bool] | None) -> Finding:
+    if found is None:
+        return skipped("from here it can't be seen whether the machine sleeps")
+    has_battery, may_sleep = found
+    if has_battery and may_sleep:
+        return warning(
+            "this is a laptop that may fall asleep, and then nobody is answered",
+            "run: systemctl mask sleep.target suspend.target hibernate.target hybrid-sleep.target",
+        )
+    return good("this machine stays awake")
+
+
 CHECKS: Final = (
     Check("redis.reachable", read_reachable, judge_reachable),
     Check("redis.settings", read_info, judge_redis, NEEDS),
@@ -225,5 +252,6 @@ CHECKS: Final = (
     Check("host.ports", read_ports, judge_ports),
     Check("host.limits", read_limits, judge_limits),
     Check("host.keys", read_keys, judge_keys),
+    Check("host.sleep", read_sleeper, judge_sleeper),
     Check("memory.key", read_memory, judge_memory),
 )

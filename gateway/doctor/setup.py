@@ -1,7 +1,8 @@
 """Are the settings those of a host that others may reach?"""
 
+import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,11 @@ SECRETS: Final = (
 OPTIONAL: Final = frozenset({"NEXUS_WEBHOOK_TOKEN", "NEXUS_METRICS_TOKEN", "NEXUS_BACKUP_KEY"})
 FEWEST_SIGNS: Final = 12
 """Of a password of a neighbour, which we did not choose."""
+
+MOST_PROXIES: Final = 256
+"""Addresses of one public network that may stand before a gateway; private ones may be as large as they are."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 HANDLED_BY_PROXY: Final = frozenset({"security.W004", "security.W008"})
 """HSTS and the redirect to https are the proxy's, which alone knows whether there is TLS (docker/)."""
@@ -122,6 +128,17 @@ def judge_celery(given: Any) -> Finding:
     return good(f"tasks end after {given.CELERY_TASK_TIME_LIMIT} s, long before they are delivered again")
 
 
+def judge_proxies(networks: Sequence[Network]) -> Finding:
+    """A proxy is believed about who calls: whoever is believed can be anybody, and is never made to wait."""
+    wide = [str(one) for one in networks if not one.is_private and one.num_addresses > MOST_PROXIES]
+    if wide:
+        return critical(
+            f"NEXUS_TRUSTED_PROXIES believes all of {', '.join(wide)} about where a caller is",
+            "name the proxy's own address there",
+        )
+    return good(f"{len(networks)} networks of proxies are believed about where a caller is")
+
+
 CHECKS: Final = (
     Check("settings.debug", lambda: settings, _safe(safety.debug, "debug pages are off")),
     Check("settings.hosts", lambda: settings, _safe(safety.hosts, "the gateway answers to its own names only")),
@@ -136,4 +153,5 @@ CHECKS: Final = (
     Check("settings.cookies", lambda: settings, judge_cookies),
     Check("settings.django", read_django, judge_django),
     Check("settings.celery", lambda: settings, judge_celery),
+    Check("settings.proxies", lambda: settings.NEXUS_TRUSTED_PROXIES, judge_proxies),
 )

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,8 @@ from django.utils import timezone
 
 from gateway import audit, doctor
 from gateway.bootstrap.steps import Step, Verdict
-from gateway.doctor import CHECKS, Check, Grade, agents, chat, files, finding, live, services
-from gateway.models import AuditEntry, BotAccount, McpServer
+from gateway.doctor import CHECKS, Check, Grade, agents, chat, files, finding, known, live, services, tries
+from gateway.models import AuditEntry, BotAccount, McpServer, RoomMember, RoomTool
 from nexus_bridge import __version__
 from tests.server import people
 
@@ -96,6 +97,10 @@ CASES = {
     ),
     "settings.django": ([[("security.W018", "DEBUG is on. It should not be.")]], [("security.W004", "HSTS")]),
     "settings.celery": ([given(CELERY_VISIBILITY_TIMEOUT=60), given(CELERY_TASK_TIME_LIMIT=600)], given()),
+    "settings.proxies": (
+        [[ip_network("0.0.0.0/0")], [ip_network("203.0.0.0/16")]],
+        [ip_network("172.30.77.0/24"), ip_network("203.0.113.7/32")],
+    ),
     "settings.webhook": (
         [{"token": "", "url": "http://h/rc/webhook"}, {"token": "x", "url": "http://h/"}],
         {"token": "x", "url": "http://h/rc/webhook"},
@@ -130,6 +135,11 @@ CASES = {
     "host.ports": ([[("postgres", "0.0.0.0:5433")]], []),
     "host.limits": ([(256, 4096)], (20_000, 4096)),
     "host.keys": ([["OPENAI_API_KEY"]], []),
+    "host.sleep": ([(True, True)], (True, False)),
+    "host.versions": (
+        [{"Postgres": "17.9 (Debian 17.9-1)"}, {"pgvector": "0.8.1"}, {"Valkey": "8.1.4"}, {"Redis": "7.4.5"}],
+        {"Postgres": "18.4", "pgvector": "0.8.5", "Valkey": "9.1.2", "Redis": "8.2.2", "Django": "5.2.19"},
+    ),
     "host.clis": ([(True, False, False), (False, True, False)], (False, True, True)),
     "host.sandbox": ([False], True),
     "host.processes": ([False], True),
@@ -150,6 +160,12 @@ CASES = {
         [chat.Account("nexus", ("bot", "user"))],
     ),
     "chat.posting": ([step(Verdict.FAILED)], step(Verdict.SAME)),
+    "chat.round_trip": (
+        [tries.Trip(error="refused"), tries.Trip(), tries.Trip(is_seen=True)],
+        tries.Trip(is_seen=True, is_gone=True, took_s=0.3),
+    ),
+    "logs.secrets": ([["chat.log"]], []),
+    "logs.canary": ([["gateway.log"]], []),
     "chat.clock": ([30.0], 0.5),
     "work.stuck": ([["2 questions wait for a composer longer than 60 s"]], []),
     "work.overdue": ([(2, 17)], (0, 0)),
@@ -166,7 +182,12 @@ CASES = {
     "bridges.versions": ([[("alice-laptop", "0.0.1")]], [("alice-laptop", __version__)]),
     "agents.bridges": ([["claude-alice"]], []),
     "agents.owners": ([["claude-alice"]], []),
+    "agents.clis": (
+        [[("claude-alice", "claude", "2.1.9 (Claude Code)")], [("codex-bob", "codex", "codex-cli 0.22.1")]],
+        [("claude-alice", "claude", "2.1.330 (Claude Code)"), ("x", "opencode", ""), ("y", "pty", "0.1")],
+    ),
     "agents.askers": ([["claude-alice"]], []),
+    "tools.leaks": ([["board"]], []),
     "tools.upstreams": (
         [
             [upstream(is_approved=False)],
@@ -281,12 +302,17 @@ def test_rows_of_people_agents_and_tools_are_judged():
         name="wiki", transport="http", definition={"url": "http://wiki", "headers": {"Authorization": "x"}},
         definition_hash="a", approved_hash="b", is_enabled=True,
     )  # fmt: skip
+    board = people.make_room("board", kind="private")
+    RoomMember.objects.create(room=board, agent=stranger)
+    RoomTool.objects.create(room=board, server=McpServer.objects.get(), tool="fetch", needs_approval=False)
     AuditEntry.objects.create(actor="command", action="backup_made", at=timezone.now() - timedelta(hours=30))
 
     read = {
         name: BY_ID[name].read() for name in CASES if name.split(".")[0] in {"agents", "tools", "bridges", "backup"}
     }
 
+    assert read["agents.clis"] == []
+    assert read["tools.leaks"] == ["board"]
     assert read["agents.owners"] == ["claude-bob"]
     assert read["agents.bridges"] == ["claude-lost"]
     assert read["tools.upstreams"] == [agents.Upstream("wiki", False, "http://wiki", ("Authorization",))]
@@ -332,6 +358,49 @@ def test_a_server_that_listens_to_everybody_is_found():
     found = services.open_ports(lines, inner={5433: "postgres", 6380: "redis"})
 
     assert found == [("postgres", "0.0.0.0:5433"), ("redis", ":::6380")]
+
+
+@pytest.mark.parametrize(
+    ("part", "version", "count"),
+    [
+        ("Postgres", "17.9", 1),
+        ("Postgres", "17.10", 0),
+        ("Postgres", "19.1", 0),
+        ("Valkey", "8.1.10", 0),
+        ("Valkey", "9.10.1", 0),
+        ("claude", "2.1.330 (Claude Code)", 0),
+        ("claude", "unknown", 0),
+        ("nobody", "0.0.1", 0),
+    ],
+)
+def test_a_version_is_compared_with_what_mended_its_own_line(part, version, count):
+    assert len(known.holes_of(part, version)) == count
+
+
+def test_a_log_that_holds_a_secret_is_found(settings, tmp_path):
+    settings.NEXUS_STATE_DIR = tmp_path
+    assert tries.read_logs() is None
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/chat.log").write_text("all is well\n")
+    (tmp_path / "log/sweep.log").write_text(f"connecting with {settings.NEXUS_FIELD_KEY}\n")
+
+    assert tries.read_logs() == ["sweep.log"]
+
+
+def test_a_laptop_that_may_sleep_is_found_and_a_mouse_is_no_laptop(tmp_path):
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    mouse, battery = tmp_path / "sys/class/power_supply/hid", tmp_path / "sys/class/power_supply/BAT0"
+    mouse.mkdir(parents=True)
+    (mouse / "type").write_text("Battery\n")
+    (mouse / "scope").write_text("Device\n")
+    assert services.read_sleeper(tmp_path) == (False, True)
+
+    battery.mkdir()
+    (battery / "type").write_text("Battery\n")
+    assert services.read_sleeper(tmp_path) == (True, True)
+
+    (tmp_path / "etc/systemd/system/sleep.target").symlink_to("/dev/null")
+    assert services.read_sleeper(tmp_path) == (True, False)
 
 
 def test_a_process_that_flees_its_parent_is_caught():
