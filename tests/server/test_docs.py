@@ -31,6 +31,19 @@ def page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def rows_of(name: str) -> str:
+    """The first cells of a page's tables: being mentioned in passing is not being described."""
+    return "\n".join(re.findall(r"^\| ((?:[^|\\]|\\.)+) \|", page(name), re.MULTILINE))
+
+
+def section_of(frame: str) -> str:
+    """What stands below the frame's own heading."""
+    found = re.search(
+        rf"^### [^\n]*`{frame}`[^\n]*\n(.*?)(?=^##|\Z)", page("docs/protocol.md"), re.MULTILINE | re.DOTALL
+    )
+    return found[0] if found else ""
+
+
 def settings_names() -> list[str]:
     return sorted(set(re.findall(r'"(NEXUS_[A-Z0-9_]+)"', page("nexus_project/settings.py"))))
 
@@ -45,7 +58,7 @@ def frames() -> list[type[msgspec.Struct]]:
 
 @pytest.mark.parametrize("name", settings_names())
 def test_every_setting_is_described(name):
-    assert f"`{name}`" in page("docs/settings.md")
+    assert f"`{name}`" in rows_of("docs/settings.md")
 
 
 @pytest.mark.parametrize("name", settings_names())
@@ -55,17 +68,17 @@ def test_every_setting_stands_in_the_example(name):
 
 @pytest.mark.parametrize("name", sorted(commands.COMMANDS))
 def test_every_command_is_described(name):
-    assert f"`!{name}" in page("docs/chat.md")
+    assert re.search(rf"`!{name}\b", rows_of("docs/chat.md"))
 
 
 @pytest.mark.parametrize("table", tables())
 def test_every_table_is_described(table):
-    assert f"`{table}`" in page("docs/data-model.md")
+    assert f"`{table}`" in rows_of("docs/data-model.md")
 
 
 @pytest.mark.parametrize("frame", [frame for frame in frames() if frame is not protocol.Frame])
 def test_every_frame_and_field_is_described(frame):
-    text = page("docs/protocol.md")
+    text = section_of(frame.__struct_config__.tag)
 
     missing = [name for name in (frame.__struct_config__.tag, *frame.__struct_fields__) if f"`{name}`" not in text]
 
