@@ -14,11 +14,13 @@ ONCE ?=
 CLIS ?=
 ARGS ?=
 SEED ?=
+TO ?=
+FROM ?=
 export RC_URL RC_ADMIN RC_ADMIN_PASSWORD RC_CODE RC_HOOK_HOST
 RC_HOST = $(shell sed -E 's,^[a-z]+://([^/:]+).*,\1,' <<<"$(RC_URL)")
 comma := ,
 
-.PHONY: help up down logs update pin runtime-host test-compose install install-traces install-dev demo docs test test-clis bench-agents faults conformance bench bench-context lint format lock manage migrate bootstrap create-bridge wheel clean
+.PHONY: help up down logs update backup restore pin runtime-host test-compose install install-traces install-dev demo docs test test-clis bench-agents faults conformance bench bench-context lint format lock platforms manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -48,6 +50,12 @@ logs:  ## Follow what the containers write (ARGS="chat composer" chooses)
 
 update:  ## After `git pull`: new image and migrations, and back to the old image when anything fails
 	@docker/update
+
+backup:  ## Write a backup of the containers' Nexus (TO=folder, ARGS="--encrypt --keep 14")
+	@docker/backup $(TO) $(ARGS)
+
+restore:  ## Fill the containers' Nexus from a backup or an update's dump (FROM=file, ARGS=--replace)
+	@docker/restore "$(FROM)" $(ARGS)
 
 pin:  ## Write the digest of every image that docker/ names behind its name
 	@docker/pin
@@ -95,6 +103,9 @@ format: install-dev  ## Format the code and fix what can be fixed
 
 lock: install-dev  ## Pin the dependencies of requirements/*.in anew (ARGS=--upgrade for newer versions)
 	@.ci/lock $(ARGS)
+
+platforms: install-dev  ## Ask the index whether every locked package has wheels for x86-64 and arm64
+	@.ci/platforms
 
 manage:  ## Run manage.py against the running demo, else the containers, else the .env here (ARGS="doctor")
 	@docker/manage $(ARGS)

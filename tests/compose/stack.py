@@ -14,6 +14,8 @@ from docker.supervisor import Supervisor
 
 PROJECT = "nexus-test"
 IMAGE = "localhost/nexus:test"
+WEBHOOK_URL = "http://gateway:4000/rc/webhook"
+"""As compose.yml says it."""
 _UP_TIMEOUT_S = 420
 _LOOK_TIMEOUT_S = 60
 _LOOK_EVERY_S = 3
@@ -21,6 +23,8 @@ _LOOK_EVERY_S = 3
 
 class ContainerStack(Stack):
     """The same words as the embedded stack. The settings are those that docker/env writes, seen from the host."""
+
+    image = IMAGE
 
     def __init__(self, *, scratch: Path, state_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         free = free_ports(7)
@@ -42,9 +46,15 @@ class ContainerStack(Stack):
         env = {**os.environ, **self._tools}
         return subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def make(self, word: str, *, timeout_s: float = _UP_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+    def make(self, word: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """The very word that people type, with podman-compose behind it."""
-        return self._run(["make", word], timeout_s=timeout_s)
+        return self._run(["make", word], timeout_s=_UP_TIMEOUT_S, **variables)
+
+    def dumps(self) -> list[Path]:
+        return sorted((self.env_path.parent / ".nexus" / "dumps").glob("*.dump"))
+
+    def image_of(self, service: str) -> str:
+        return self.podman("inspect", "--format", "{{.ImageName}}", self.name_of(service)).stdout.strip()
 
     def containers(self) -> dict[str, str]:
         """`Up` or `Exited` for each service."""
@@ -70,7 +80,9 @@ class ContainerStack(Stack):
             raise RuntimeError(f"make up failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
         lines = [line.partition("=") for line in self.env_path.read_text(encoding="utf-8").splitlines()]
         known = {name: value for name, _, value in lines if name.startswith("NEXUS_") and value}
-        self.env = {**known, **self._extra, "NEXUS_STATE_DIR": str(self.state.path)}
+        # Where the chat's container reaches the gateway's; the host's own programs do not use it.
+        webhook = {"NEXUS_WEBHOOK_URL": WEBHOOK_URL}
+        self.env = {**known, **webhook, **self._extra, "NEXUS_STATE_DIR": str(self.state.path)}
         self._supervisor = Supervisor(log_dir=self.state.log_dir, status_path=self.state.status_path, hold=self._lock)
         self._supervisor.start()
         self._start_programs(timeout_s)
@@ -93,11 +105,11 @@ class ContainerStack(Stack):
                 if state == "Up" and not self._closing.is_set():
                     self.podman("healthcheck", "run", self.name_of(service))
 
-    def _run(self, command: list[str], *, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    def _run(self, command: list[str], *, timeout_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=CHECKOUT,
-            env={**os.environ, **self._tools, **self._words()},
+            env={**os.environ, **self._tools, **self._words(), **variables},
             capture_output=True,
             text=True,
             check=False,

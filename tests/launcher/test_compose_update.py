@@ -1,4 +1,4 @@
-"""Does `make update` keep what was, and go back to it at whatever step something fails?"""
+"""Do `make update`, `make backup` and `make restore` keep what was, at whatever step something fails?"""
 
 import os
 import subprocess
@@ -16,9 +16,11 @@ if [[ $1 == ps ]]; then
   echo "nexus-prepare-1 Exited (0) 1 minute ago"
   health=healthy
   if [[ $FAIL == sick ]] && ! grep -q 'engine tag nexus:previous nexus:local' "$CALLS"; then health=unhealthy; fi
-  echo "nexus-gateway-1 Up 1 minute ($health)"
+  if [[ $* == *Status* ]]; then echo "nexus-gateway-1 Up 1 minute ($health)"; else echo "nexus-gateway-1"; fi
 fi
 if [[ $* == *pg_dump* ]]; then echo "the dump"; fi
+if [[ $* == *"manage.py backup"* ]]; then echo '{"path": "/var/lib/nexus/backups/nexus-20261122T030000Z.backup", "bytes": 9}'; fi
+if [[ $* == *" cat /var"* ]]; then echo "the backup"; fi
 if [[ -n $FAIL && $* == *"$FAIL"* ]] && ! grep -q 'engine tag nexus:previous nexus:local' "$CALLS"; then exit 1; fi
 exit 0
 """
@@ -33,7 +35,7 @@ class Host:
             (directory / name).write_text(ENGINE)
             (directory / name).chmod(0o755)
 
-    def run(self, script: str, *, fail: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *words: str, fail: str = "") -> subprocess.CompletedProcess[str]:
         env = {
             "PATH": os.environ["PATH"],
             "ENV_FILE": str(self.directory / "settings"),
@@ -42,8 +44,9 @@ class Host:
             "CALLS": str(self.calls_path),
             "FAIL": fail,
             "SETTLE_S": "1",
+            "LEASES_S": "0",
         }
-        argv = [str(CHECKOUT / "docker" / script)]
+        argv = [str(CHECKOUT / "docker" / script), *words]
         return subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
 
     @property
@@ -143,3 +146,79 @@ def test_up_names_who_is_not_well_and_where_to_look(host: Host) -> None:
     assert done.returncode == 1
     assert "not well: gateway Up 1 minute (unhealthy)" in done.stderr
     assert "docker/compose logs --tail 50 gateway" in done.stderr
+
+
+def test_a_backup_is_copied_out_privately_and_only_the_last_ones_stay(host: Host, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for day in range(1, 5):
+        (folder / f"nexus-2026010{day}T000000Z.backup").touch()
+
+    done = host.run("backup", str(folder), "--encrypt", "--keep", "2")
+
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["nexus-20260104T000000Z.backup", "nexus-20261122T030000Z.backup"]
+    made = folder / names[-1]
+    assert made.read_text() == "the backup\n"
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert "--encrypt" in host.calls_path.read_text()
+    assert "rm -f /var/lib/nexus/backups/nexus-20261122T030000Z.backup" in host.calls_path.read_text()
+
+
+@pytest.mark.parametrize("fail", ["manage.py backup", "gateway cat"])
+def test_a_backup_that_fails_leaves_no_file_that_looks_whole(host: Host, tmp_path: Path, fail: str) -> None:
+    done = host.run("backup", str(tmp_path / "out"), fail=fail)
+
+    assert done.returncode != 0
+    assert list((tmp_path / "out").glob("*.backup")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--keep", "0"], "from 1 to 9999, not '0'"),
+        (["--keep"], "from 1 to 9999, not ''"),
+        (["--encypt"], "--encypt is no flag"),
+    ],
+)
+def test_a_wrong_word_of_a_backup_is_said(host: Host, words: list[str], sentence: str) -> None:
+    done = host.run("backup", *words)
+
+    assert done.returncode == os.EX_USAGE
+    assert sentence in done.stderr
+    assert host.steps == []
+
+
+@pytest.mark.parametrize("text", [b"PGDMP", b"nexus"])
+def test_a_restore_stops_nexus_reads_the_file_and_starts_it_again(host: Host, tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "file").write_bytes(text)
+
+    done = host.run("restore", str(tmp_path / "file"), "--replace")
+
+    assert done.returncode == 0, done.stderr
+    calls = [line for line in host.calls_path.read_text().splitlines() if line.startswith("composer")]
+    acts = ("up -d postgres", " stop ", "exec -T postgres", "run --rm", "up -d")
+    assert [next(act for act in acts if act in call) for call in calls] == [
+        "up -d postgres",
+        " stop ",
+        "exec -T postgres" if text == b"PGDMP" else "run --rm",
+        "up -d",
+    ]
+    assert ("--replace" in calls[2]) == (text != b"PGDMP")
+
+
+def test_a_restore_that_fails_starts_nothing(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"nexus")
+
+    done = host.run("restore", str(tmp_path / "file"), fail="run --rm")
+
+    assert done.returncode == 1
+    assert not host.steps[-1].endswith("up -d")
+
+
+def test_a_restore_wants_a_file(host: Host, tmp_path: Path) -> None:
+    assert "Say from which file" in host.run("restore").stderr
+    assert "Say from which file" in host.run("restore", "--replace").stderr
+    assert "There is no file" in host.run("restore", str(tmp_path / "nowhere")).stderr
+    assert host.steps == []
