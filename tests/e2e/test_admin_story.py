@@ -18,6 +18,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(240)]
 
 PASSWORD = "bea's pass phrase"
 WAIT_MS = 30_000
+SOCKETS = ("bridge", "console")
+OPEN_SOCKETS = """(addresses) => Promise.all(addresses.map((address) => new Promise((tell) => {
+  const socket = new WebSocket(address);
+  socket.onopen = () => tell("open");
+  socket.onerror = () => tell("refused");
+})))"""
 
 
 @pytest.fixture
@@ -164,3 +170,19 @@ def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
     world.stack.take_down("bridge-story")
 
     assert complaints == []
+
+
+def test_a_page_from_elsewhere_opens_no_socket_of_the_gateway(world: World, pages) -> None:
+    admin, _, complaints = pages
+    admin.goto(f"{world.stack.gateway_url}/admin/")
+    log_in(admin, world, world.stack.env["NEXUS_ADMIN_TOKEN"])
+    expect(admin.get_by_role("heading", name="Parts")).to_be_visible()
+
+    # Another port is another origin on the same host, so the browser sends the admin's cookie along. An answer without
+    # a policy of its own, and a real one: Chromium keeps made-up pages from loopback before the gateway is asked.
+    admin.goto(f"{world.stack.chat_url}/api/v1/nothing")
+    opened = admin.evaluate(OPEN_SOCKETS, [f"ws://127.0.0.1:{world.stack.ports.gateway}/ws/{one}/" for one in SOCKETS])
+
+    assert opened == ["refused"] * len(SOCKETS)
+    asked = [one for one in complaints if re.search(r"response code: 40[13]", one)]
+    assert len(asked) == len(SOCKETS), complaints
