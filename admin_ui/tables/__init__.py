@@ -4,14 +4,14 @@ from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.db.models import CompositePrimaryKey, Model
 
-from admin_ui.tables import knowledge, people, talk, work
+from admin_ui.tables import bridges, knowledge, people, talk, work
 from admin_ui.tables.base import LONG, Table
 
 APPS = ("gateway", "composer", "runtime")
 
 
 def register(site: AdminSite) -> None:
-    for part in (people, talk, work, knowledge):
+    for part in (people, talk, work, bridges, knowledge):
         part.register(site)
     for app in APPS:
         for model in apps.get_app_config(app).get_models():

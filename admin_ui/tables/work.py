@@ -1,27 +1,23 @@
-"""Invocations with what they saw and said, bridges, tools, approvals."""
+"""Invocations with what they saw and said, tools, approvals."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 
-from admin_ui.tables.base import Table, actor, cut, link, link_column
+from admin_ui.tables.base import Table, actor, link, link_column
 from composer.models import Prompt
 from gateway import changes, mcp, staff
 from gateway.models import (
     Agent,
     Approval,
-    Bridge,
     Grant,
     HostLease,
     Invocation,
-    JoinCode,
     McpServer,
     Room,
     RoomTool,
@@ -105,69 +101,6 @@ class ReplyParts(Table):
     invocation_link = link_column("invocation")
 
 
-class OnlineFilter(admin.SimpleListFilter):
-    """Online, asleep, revoked: by database time."""
-
-    title = "state"
-    parameter_name = "is"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("online", "online"), ("asleep", "asleep"), ("revoked", "revoked")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        is_online = Q(lease_until__gt=Now(), revoked_at=None)
-        chosen = {
-            "online": is_online,
-            "asleep": ~is_online & Q(revoked_at=None),
-            "revoked": Q(revoked_at__isnull=False),
-        }.get(self.value() or "")
-        return queryset if chosen is None else queryset.filter(chosen)
-
-
-class Bridges(Table):
-    list_display = ("name", "owner_link", "status", "load_told", "client_version", "last_seen_at", "agents_there")
-    list_select_related = ("owner",)
-    list_filter: ClassVar[Any] = (OnlineFilter,)
-    search_fields = ("name", "owner__username", "agents__slug")
-    needs = ("offers", "load")
-    neighbours = (
-        ("agents", "gateway_agent", "bridge"),
-        ("join codes", "gateway_joincode", "bridge"),
-        ("tools tokens", "gateway_tooltoken", "bridge"),
-    )
-    change_form_before_template = "nexus/bridge_actions.html"
-    owner_link = link_column("owner")
-
-    @admin.display(description="status")
-    def status(self, bridge: Bridge) -> str:
-        if bridge.revoked_at is not None:
-            return "revoked"
-        return "online" if bridge.lease_until is not None and bridge.lease_until > timezone.now() else "asleep"
-
-    @admin.display(description="load")
-    def load_told(self, bridge: Bridge) -> str:
-        return bridge.load_words if self.status(bridge) == "online" else ""
-
-    @admin.display(description="agents in its hello")
-    def agents_there(self, bridge: Bridge) -> str:
-        return cut(", ".join(str(one.get("slug")) for one in bridge.offers if isinstance(one, dict)))
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return staff.may_change(request.user)
-
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        return HttpResponseRedirect(reverse("admin:bridge_new"))
-
-
-class JoinCodes(Table):
-    list_display = ("created_at", "bridge_link", "expires_at", "used_at", "created_by")
-    list_select_related = ("bridge",)
-    search_fields = ("bridge__name", "created_by")
-    bridge_link = link_column("bridge")
-
-
 class HostLeases(Table):
     list_display = ("role", "owner", "lease_until")
 
@@ -242,8 +175,6 @@ def register(site: admin.AdminSite) -> None:
     site.register(Invocation, Invocations)
     site.register(Prompt, Prompts)
     site.register(ReplyPart, ReplyParts)
-    site.register(Bridge, Bridges)
-    site.register(JoinCode, JoinCodes)
     site.register(HostLease, HostLeases)
     site.register(ToolToken, ToolTokens)
     site.register(McpServer, McpServers)

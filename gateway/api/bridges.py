@@ -1,6 +1,6 @@
 """Bridges: made with their agent, listed, given another token, revoked, joined by link."""
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, get_args
 
 from django.conf import settings
 from django.db import transaction
@@ -20,10 +20,27 @@ from gateway.api.errors import ConflictError, UnprocessableError
 from gateway.api.lists import Filter, number, words
 from gateway.api.reading import Flag, Strict, Text, Whole
 from gateway.models import LIVE, Bridge, CliKind, Invocation, WhoMayAsk
+from nexus_bridge.protocol import Verdict
 
 MAX_OVERLAP_S: Final = 7 * 86_400
 _ONLINE: Final = Q(lease_until__gt=Now(), revoked_at=None)
 _IS: Final = {"online": _ONLINE, "asleep": ~_ONLINE & Q(revoked_at=None), "revoked": Q(revoked_at__isnull=False)}
+_RULES: Final = {
+    "type": "object",
+    "properties": {"rules": {"type": "integer"}, "tools": {"type": "array", "items": {"type": "string"}}},
+}
+_POLICY: Final = {
+    "type": "object",
+    "properties": {
+        "default": {"type": "string", "enum": list(get_args(Verdict))},
+        **dict.fromkeys(get_args(Verdict), _RULES),
+        "callers": {"type": "integer"},
+        "rooms": {"type": "integer"},
+    },
+}
+_POLICIES: Final = (
+    "By agent, how strict its owner's own rules are, as the bridge told: counts and tools, not the rules."
+)
 
 
 class BridgeRow(serializers.ModelSerializer[Bridge]):
@@ -31,12 +48,14 @@ class BridgeRow(serializers.ModelSerializer[Bridge]):
     agents: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True, many=True)
     is_online = serializers.SerializerMethodField()
     offers = serializers.SerializerMethodField()
+    policies = serializers.SerializerMethodField()
     load = serializers.SerializerMethodField()
 
     class Meta:
         model = Bridge
         fields = (
-            *("id", "name", "owner", "agents", "is_online", "client_version", "last_seen_at", "offers", "load"),
+            *("id", "name", "owner", "agents", "is_online", "client_version", "last_seen_at"),
+            *("offers", "policies", "load"),
             *("token_version", "token_made_at", "old_token_until", "revoked_at", "created_at"),
         )
 
@@ -50,6 +69,10 @@ class BridgeRow(serializers.ModelSerializer[Bridge]):
     @extend_schema_field({"type": "array", "items": {"type": "object"}, "description": "Agents of its last hello."})
     def get_offers(self, bridge: Bridge) -> list[Any]:
         return [one for one in bridge.offers if isinstance(one, dict)] if isinstance(bridge.offers, list) else []
+
+    @extend_schema_field({"type": "object", "additionalProperties": _POLICY, "description": _POLICIES})
+    def get_policies(self, bridge: Bridge) -> dict[str, Any]:
+        return bridge.policies if isinstance(bridge.policies, dict) else {}
 
 
 class NewBridge(Strict):
@@ -114,7 +137,7 @@ def _is_read(value: str) -> str:
 class Bridges(Listed):
     queryset = Bridge.objects.all()
     serializer_class = BridgeRow
-    volatile = frozenset({"is_online", "last_seen_at", "offers", "client_version"})
+    volatile = frozenset({"is_online", "last_seen_at", "offers", "policies", "load", "client_version"})
     filters: ClassVar[dict[str, Filter]] = {
         "owner": words("owner__username", text="The owner's username."),
         "agent": words("agents__slug", text="The slug of an agent behind it."),

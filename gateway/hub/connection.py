@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from nexus_bridge.protocol import Bye, ByeReason, Error, Frame, Load, encode
+from nexus_bridge.protocol import Bye, ByeReason, Error, Frame, Load, Policy, encode
 
 BAD_FRAMES_PER_MINUTE: Final = 5
 HEARTBEATS_PER_S: Final = 5
@@ -51,6 +51,8 @@ class Connection:
         "name",
         "offered",
         "opened_at",
+        "policies",
+        "policies_due",
         "rewound",
         "session",
         "steers",
@@ -75,6 +77,10 @@ class Connection:
         """Approvals whose decision was sent on this connection."""
         self.steers: set[int] = set()
         """Additions that were sent on this connection; the bridge counts each once all the same."""
+        self.policies_due: set[str] = set()
+        """Agents of which this connection may still tell the policy, once."""
+        self.policies: list[Policy] = []
+        """What was told and is not stored yet."""
         self.accepted: dict[int, float] = {}
         """When each run that goes on was accepted on this connection, by `time.time()`."""
         self.rewound: dict[int, int] = {}

@@ -18,6 +18,7 @@ from gateway.hub.connection import HELLO_REQUIRED, Connection
 from gateway.hub.process import Hub
 from gateway.invocations.sessions import Unwelcome
 from nexus_bridge.protocol import (
+    POLICY_SINCE,
     VERSIONS,
     BadFrame,
     Chunks,
@@ -26,6 +27,7 @@ from nexus_bridge.protocol import (
     FromBridge,
     Heartbeat,
     Hello,
+    Policy,
     Refused,
     Resume,
     Welcome,
@@ -136,6 +138,8 @@ def _take(connection: Connection, frame: FromBridge, *, hub: Hub, size: int) -> 
                 connection.post(frame)
         case Hello():
             connection.bad_frame(Error(code="protocol_error", about="hello", message="one hello is enough"))
+        case Policy():
+            _note_policy(connection, frame, hub=hub)
         case Error():
             extra = {"bridge": connection.bridge_id, "code": frame.code, "about": frame.about}
             logger.warning("the bridge did not take a frame", extra=extra)
@@ -145,6 +149,20 @@ def _take(connection: Connection, frame: FromBridge, *, hub: Hub, size: int) -> 
                 connection.bad_frame(Error(code="bad_field", about=about, message=f"bad_field: {fault}"))
             else:
                 hub.writer.put(connection, frame, size=size)
+
+
+def _note_policy(connection: Connection, policy: Policy, *, hub: Hub) -> None:
+    """Stored with the next lease."""
+    if policy.agent not in connection.policies_due:
+        error = Error(
+            code="protocol_error", about="policy", message="one for each agent of the hello, from version 3 on"
+        )
+        connection.bad_frame(error)
+        return
+    connection.policies_due.discard(policy.agent)
+    connection.policies.append(policy)
+    if not connection.policies_due:
+        hub.nudge(bridge_id=connection.bridge_id)
 
 
 def _fault(frame: object) -> str | None:
@@ -189,6 +207,7 @@ async def _greet(connection: Connection, hello: Hello, *, hub: Hub) -> None:
         logger.warning("hello without database", extra={"bridge": connection.bridge_id, "error": repr(error)})
         connection.bye("shutting_down", message="the hub can't reach its database")
         return
+    connection.policies_due = {offer.slug for offer in hello.agents} if version >= POLICY_SINCE else set()
     resume = [Resume(invocation=pk, next_seq=seq) for pk, seq in reception.resume.items()]
     welcome = Welcome(
         version=version,

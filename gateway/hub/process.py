@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from channels.layers import get_channel_layer
@@ -23,7 +23,7 @@ from gateway.hub.connection import HELLO_REQUIRED, Connection
 from gateway.hub.threads import DatabaseThreads
 from gateway.hub.writer import Writer
 from gateway.invocations import approvals, sessions, transitions
-from gateway.invocations.sessions import Greeting, Held, Lost, Reception
+from gateway.invocations.sessions import Greeting, Held, Lost, Reception, Told
 from gateway.watch import BEATS, traces
 from nexus_bridge.protocol import PEER_DEAD_S, Hello
 
@@ -204,14 +204,23 @@ class Hub:
         await self._threads.run_twice(lambda: _unpark(bridge_ids))
         await self._tell(list(self._by_bridge.values()))
 
-    async def _keep(self, connections: Iterable[Connection]) -> None:
-        """Renew leases; send away whose token is revoked or rotated out, or whose bridge is held elsewhere."""
+    async def _keep(self, connections: Sequence[Connection]) -> None:
+        """Renew leases; send away whose token is revoked or rotated out, or whose bridge is held elsewhere; keep what was told."""
         held = [Held(one.bridge_id, one.session, one.token_digest, one.journal, one.load) for one in connections]
         lost = await self._threads.run_twice(lambda: sessions.renew(held=held))
         for one in held:
             connection = self._by_bridge.get(one.bridge_id)
             if one.bridge_id in lost and connection is not None and connection.session == one.session:
                 _send_away(connection, lost[one.bridge_id])
+        await self._note_policies([one for one in connections if one.policies])
+
+    async def _note_policies(self, connections: list[Connection]) -> None:
+        if not connections:
+            return
+        told = [Told(one.bridge_id, one.session, tuple(one.policies)) for one in connections]
+        await self._threads.run_twice(lambda: sessions.note_policies(told=told))
+        for connection, noted in zip(connections, told, strict=True):
+            connection.policies = [one for one in connection.policies if one not in noted.policies]
 
     # Nudges
 

@@ -20,7 +20,7 @@ from gateway import audit, nudges, sql
 from gateway.invocations import transitions
 from gateway.invocations.table import AT_BRIDGE, State
 from gateway.models import Agent, Bridge, Invocation
-from nexus_bridge.protocol import AgentOffer, Load, OpenRun
+from nexus_bridge.protocol import AgentOffer, Load, OpenRun, Policy
 
 UNPARK_LIMIT: Final = 100
 """Waiting rows that one `hello` queues per agent; the gateway's next round takes the rest."""
@@ -44,6 +44,12 @@ _RENEW = """
         AND (b.token_digest = m.digest OR (b.old_token_digest = m.digest AND b.old_token_until > now())),
         b.journal = m.journal
     FROM mine m LEFT JOIN bridges b ON b.id = m.id
+"""
+
+_NOTE_POLICIES = """
+    UPDATE bridges AS b SET policies = b.policies || m.policies::jsonb
+    FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS m(id, session, policies)
+    WHERE b.id = m.id AND b.session = m.session
 """
 
 
@@ -99,6 +105,15 @@ class Held:
     load: Load
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How strict the rules of a bridge's agents are, as it said in this session."""
+
+    bridge_id: int
+    session: str
+    policies: Sequence[Policy]
+
+
 def greet(*, greeting: Greeting) -> Reception:
     """Take over the bridge with a new session and settle every row at it. Raises Unwelcome."""
     with transaction.atomic(durable=True):
@@ -112,6 +127,7 @@ def greet(*, greeting: Greeting) -> Reception:
             journal=greeting.journal,
             client_version=greeting.client_version[:100],
             offers=[json.loads(_as_json(offer)) for offer in greeting.offers],
+            policies={},
             lease_until=Now() + timedelta(seconds=settings.NEXUS_BRIDGE_LEASE_S),
             last_seen_at=Now(),
         )
@@ -150,6 +166,16 @@ def renew(*, held: Sequence[Held]) -> dict[int, Lost]:
         elif not is_ours:
             lost[bridge_id] = Lost.OVERTAKEN if is_same_program else Lost.REPLACED
     return lost
+
+
+def note_policies(*, told: Sequence[Told]) -> None:
+    """Keep what these sessions told, for people to look at; nothing is decided by it."""
+    columns: list[list[Any]] = [
+        [one.bridge_id for one in told],
+        [one.session for one in told],
+        [json.dumps({policy.agent: _shown(policy) for policy in one.policies}) for one in told],
+    ]
+    sql.execute(_NOTE_POLICIES, columns)
 
 
 def let_go(*, bridge_id: int, session: str) -> bool:
@@ -238,6 +264,11 @@ def _settle_unlisted(row: Invocation, *, journal: str) -> None:
         transitions.not_taken(invocation_id=row.pk, fence=row.fence)
     else:
         transitions.interrupt(invocation_id=row.pk, fence=row.fence, reason="run_lost")
+
+
+def _shown(policy: Policy) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(policy)
+    return {name: value for name, value in told.items() if name not in ("type", "agent")}
 
 
 def _as_json(part: AgentOffer | Load) -> str:

@@ -24,6 +24,12 @@ class Bridge(models.Model):
     last_seen_at = models.DateTimeField(null=True, blank=True)
     client_version = models.CharField(max_length=100, blank=True)
     offers = models.JSONField(default=list, blank=True, help_text="Agents named in its last hello.")
+    policies = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="By agent, how strict its owner's rules are, as the bridge told.",
+    )
     load = models.JSONField(default=dict, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

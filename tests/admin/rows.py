@@ -42,6 +42,8 @@ def everything():
     room = people.make_room("backend", members=(bob,), title=EVIL, project=project)
     bridge = people.make_bridge(owner=alice)
     bridge.offers = [{"slug": "claude-alice", "cli_kind": "claude", "workdir": EVIL}]
+    deny = {"rules": 2, "tools": ["Bash", "<b>"]}
+    bridge.policies = {"claude-alice": {"default": "ask", "deny": deny, "callers": 1, "rooms": 0}}
     bridge.client_version = EVIL[:100]
     bridge.save()
     agent = people.make_agent(owner=alice, bridge=bridge, persona=EVIL)

@@ -7,6 +7,7 @@ import re
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
@@ -196,6 +197,19 @@ def test_who_read_an_older_version_is_told(api, it):
     assert Agent.objects.get(pk=it.agent.pk).parallel == 3
     third = send(api, "PATCH", f"agents/{it.agent.pk}", {"parallel": 4}, **{"If-Match": first["ETag"]})
     assert third.status_code == 200
+
+
+def test_what_a_bridge_says_of_itself_is_shown_and_is_no_change_of_its_row(api, it):
+    where = f"bridges/{it.bridge.pk}"
+    before = api.get(path(where))
+    Bridge.objects.filter(pk=it.bridge.pk).update(
+        load={"running": 1, "memory_mib": 70}, policies={}, last_seen_at=Now()
+    )
+
+    named = send(api, "PATCH", where, {"name": "alice-desk"}, **{"If-Match": before["ETag"]})
+
+    assert before.json()["policies"]["claude-alice"]["deny"] == {"rules": 2, "tools": ["Bash", "<b>"]}
+    assert (named.status_code, named.json()["name"], named.json()["policies"]) == (200, "alice-desk", {})
 
 
 def test_a_slug_that_is_taken_is_a_conflict(api, it):

@@ -163,7 +163,7 @@ def test_lists_of_people_are_the_hubs_word_too() -> None:
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["version"]) == 0
-    assert capsys.readouterr().out.startswith("nexus-bridge 0.1.0 (protocol 2, 1, Python 3.")
+    assert capsys.readouterr().out.startswith("nexus-bridge 0.1.0 (protocol 3, 2, 1, Python 3.")
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

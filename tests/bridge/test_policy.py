@@ -2,8 +2,8 @@
 
 import pytest
 
-from nexus_bridge.policy import Act, Audience, Condition, Rules, is_still_allowed, refusal, ruling, verdict
-from nexus_bridge.protocol import Person
+from nexus_bridge.policy import Act, Audience, Condition, Rules, is_still_allowed, refusal, ruling, summary, verdict
+from nexus_bridge.protocol import Person, RuleCount, encode, from_bridge
 from tests.fakes.hub import prompt_for
 
 RULES = Rules(
@@ -125,3 +125,29 @@ def test_the_rule_that_decides_is_named() -> None:
     assert ruling(rules=rules, act=Act("Bash", detail="rm x")).because == 'deny = ["Bash(rm *)"]'
     assert ruling(rules=rules, act=Act("Read")).because == "rule: deny hours 0-24"
     assert ruling(rules=Rules(), act=Act("Read")).because == 'default = "ask"'
+
+
+def test_the_hub_is_told_how_many_rules_there_are_and_for_which_tools_not_what_they_say() -> None:
+    rules = Rules(
+        deny=["Bash(rm *)", "Bash(cat /secret/*)", "WebFetch", "naïve", "x" * 65],
+        allow=["Read"],
+        conditions=[Condition("deny", tool="edit", path="/secret/*", asker=["bob"])],
+        default="local",
+    )
+
+    told = summary(agent="claude-alice", rules=rules, audience=Audience(callers=["bob", "dora"]))
+
+    assert told.deny == RuleCount(rules=6, tools=["Bash", "WebFetch", "edit"])
+    assert (told.ask, told.allow) == (RuleCount(), RuleCount(rules=1, tools=["Read"]))
+    assert (told.default, told.callers, told.rooms) == ("local", 2, 0)
+    assert not [word for word in ("secret", "bob", "rm") if word in encode(told)]
+    assert from_bridge(encode(told)) == told
+
+
+def test_however_many_tools_have_rules_the_frame_stays_small() -> None:
+    rules = Rules(deny=[f"{number}-{'x' * 60}" for number in range(1_000)])
+
+    told = summary(agent="claude-alice", rules=rules, audience=Audience())
+
+    assert told.deny.rules == 1_000
+    assert len(encode(told)) < 4_096

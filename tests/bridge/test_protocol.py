@@ -53,6 +53,17 @@ FROM_BRIDGE: list[dict[str, Any]] = [
         "at": 1.5,
         "load": {"running": 1, "sessions": 2, "unacked_bytes": 3, "memory_mib": 4},
     },
+    {
+        "type": "policy",
+        "agent": "claude-alice",
+        "default": "ask",
+        "deny": {"rules": 2, "tools": ["Bash", "mcp__*"]},
+        "local": {"rules": 0, "tools": []},
+        "ask": {"rules": 1, "tools": []},
+        "allow": {"rules": 3, "tools": ["Read"]},
+        "callers": 1,
+        "rooms": 0,
+    },
     {"type": "error", "code": "bad_json", "about": "", "message": "no"},
 ]
 
@@ -152,6 +163,10 @@ def chunks(**wrong: Any) -> dict[str, Any]:
         ({**FROM_BRIDGE[4], "sha256": SHA + "\n"}, "bad_field", "end"),
         ({**FROM_BRIDGE[4], "outcome": "great"}, "bad_field", "end"),
         ({**FROM_BRIDGE[4], "message": "x" * 2_001}, "bad_field", "end"),
+        ({**FROM_BRIDGE[6], "agent": "Claude"}, "bad_field", "policy"),
+        ({**FROM_BRIDGE[6], "deny": {"rules": -1}}, "bad_field", "policy"),
+        ({**FROM_BRIDGE[6], "deny": {"tools": ["\x00"]}}, "bad_field", "policy"),
+        ({**FROM_BRIDGE[6], "deny": {"tools": ["x"] * 17}}, "bad_field", "policy"),
         ({**FROM_BRIDGE[0], "journal": JOURNAL.upper()}, "bad_field", "hello"),
         ({**FROM_BRIDGE[0], "versions": []}, "bad_field", "hello"),
         ({**FROM_BRIDGE[0], "agents": [{"slug": "Claude", "cli_kind": "claude"}]}, "bad_field", "hello"),
@@ -179,7 +194,9 @@ def test_nothing_but_bad_frame_comes_of_noise(text: str | bytes) -> None:
             read(text)
 
 
-@pytest.mark.parametrize(("offered", "agreed"), [([1], 1), ([2, 1], 2), ([1, 2, 3], 2), ([3], None), ([], None)])
+@pytest.mark.parametrize(
+    ("offered", "agreed"), [([1], 1), ([2, 1], 2), ([1, 2, 3], 3), ([4, 3], 3), ([4], None), ([], None)]
+)
 def test_the_best_version_that_both_speak_is_agreed(offered: list[int], agreed: int | None) -> None:
     assert protocol.agreed_version(offered=offered) == agreed
 

@@ -26,6 +26,7 @@ from nexus_bridge.protocol import (
     Heartbeat,
     HubLimits,
     Load,
+    Policy,
     Prompt,
     Refused,
     Rewind,
@@ -37,6 +38,9 @@ from nexus_bridge.session import MAX_BAD_FRAMES, Session
 from tests.fakes.hub import prompt_for
 
 pytestmark = pytest.mark.timeout(60)  # seconds; a busy machine is no failure
+
+
+POLICY = Policy(agent="echo-alice", default="local")
 
 
 class Bridge:
@@ -54,6 +58,7 @@ class Bridge:
             agents=[AgentOffer(slug="echo-alice", cli_kind="echo", parallel=2)],
             gate=lambda _: self.refusal,
             client_version="0.1.0",
+            policies=[POLICY],
         )
 
     def restart(self) -> None:
@@ -150,6 +155,17 @@ def test_a_welcome_in_another_version_ends_the_bridge(bridge: Bridge) -> None:
     (order,) = bridge.orders()
     assert isinstance(order, Disconnect)
     assert isinstance(order.error, UpgradeRequired)
+
+
+@pytest.mark.parametrize(("version", "told"), [(1, []), (2, []), (3, [POLICY])])
+def test_only_a_hub_that_knows_the_frame_is_told_the_policies(bridge: Bridge, version: int, told: list[Frame]) -> None:
+    for _ in range(2):
+        hello = bridge.session.connected()
+        bridge.hear(Welcome(version=version, session="s-1"))
+
+        assert bridge.said() == told
+        assert version in hello.versions
+        bridge.session.disconnected()
 
 
 # Offers

@@ -15,6 +15,7 @@ from gateway import invocations
 from gateway.bridges import config_text
 from gateway.invocations import approvals
 from gateway.models import FINAL, Agent, Invocation, State
+from gateway.models import Bridge as BridgeRow
 from runtime import chunks
 from tests.server.gateway_process import Gateway, environment, running_gateway
 from tests.server.hub_world import World, until_state
@@ -111,6 +112,14 @@ async def test_a_question_is_answered(gateway, world, bridge):
 
     assert row.first_text_at is not None
     assert await sync_to_async(is_whole)(pk)
+
+
+async def test_how_strict_its_owner_is_is_known_at_the_hub(gateway, world, bridge):
+    async with asyncio.timeout(20):
+        while not (row := await BridgeRow.objects.aget(pk=world.bridge.pk)).policies:
+            await asyncio.sleep(0.05)
+
+    assert row.policies[world.agent.slug]["default"] == "ask"
 
 
 async def test_many_at_once_are_all_whole(gateway, world, bridge):

@@ -1,4 +1,4 @@
-"""Do a bridge of this protocol version and one of the version before work at one hub, at the same time?
+"""Do a bridge of this protocol version and one of a version before work at one hub, at the same time?
 
 tests/testdata/protocol-1.json holds what a strict reader of version 1 knows: for each frame its fields. It is never changed.
 """
@@ -44,6 +44,14 @@ def offer(world, agent):
     return pk
 
 
+async def told(bridge, agents=1):
+    """What the hub knows of the bridge's rules, once it knows that of so many agents."""
+    async with asyncio.timeout(10):
+        while len((found := await Bridge.objects.aget(pk=bridge.pk)).policies) < agents:
+            await asyncio.sleep(0.02)
+    return found.policies
+
+
 async def whole_turn(gateway, world, *, token, agent, versions):
     """Greeted, asked, answered; returns every frame the hub said."""
     async with raw_socket(gateway, token) as bridge:
@@ -63,34 +71,72 @@ async def whole_turn(gateway, world, *, token, agent, versions):
         return welcome, bridge.seen
 
 
-async def test_the_newest_version_and_the_one_before_work_side_by_side(gateway, transactional_db):
+@pytest.mark.parametrize(("spoken", "unknown"), [([1], {}), ([2, 1], {"welcome": ["hub_version"]})])
+async def test_the_newest_version_and_one_before_work_side_by_side(gateway, transactional_db, spoken, unknown):
     world = await sync_to_async(World)()
     dora = await sync_to_async(world.second_bridge)()
 
     (old, said_to_old), (new, _) = await asyncio.gather(
-        whole_turn(gateway, world, token=world.token, agent=world.agent, versions=[1]),
+        whole_turn(gateway, world, token=world.token, agent=world.agent, versions=spoken),
         whole_turn(gateway, world, token=dora.token, agent=dora.agent, versions=list(VERSIONS)),
     )
 
-    assert (old["version"], new["version"]) == (1, 2)
+    assert (old["version"], new["version"]) == (spoken[0], 3)
     assert new["hub_version"] == VERSION
-    assert {frame["type"]: unknown_to_1(frame) for frame in said_to_old if unknown_to_1(frame)} == {}
+    assert {frame["type"]: unknown_to_1(frame) for frame in said_to_old if unknown_to_1(frame)} == unknown
+
+
+async def test_a_bridge_of_version_3_tells_its_policies_and_a_new_hello_forgets_them(gateway, transactional_db):
+    world = await sync_to_async(World)()
+    slug = world.agent.slug
+
+    async with raw_socket(gateway, world.token) as bridge:
+        await bridge.send(**hello(world.agent) | {"versions": list(VERSIONS)})
+        await bridge.until("welcome")
+        await bridge.send(type="policy", agent=slug, default="local", deny={"rules": 2, "tools": ["Bash"]}, rooms=1)
+        found = await told(world.bridge)
+    async with raw_socket(gateway, world.token) as bridge:
+        await bridge.send(**hello(world.agent) | {"versions": [2]})
+        await bridge.until("welcome")
+
+    nothing = {"rules": 0, "tools": []}
+    counts = {"deny": {"rules": 2, "tools": ["Bash"]}, "local": nothing, "ask": nothing, "allow": nothing}
+    assert found == {slug: {"default": "local", **counts, "callers": 0, "rooms": 1}}
+    assert (await Bridge.objects.aget(pk=world.bridge.pk)).policies == {}
+
+
+@pytest.mark.parametrize(("version", "agents"), [(2, ["own"]), (3, ["own", "own"]), (3, ["claude-dora"])])
+async def test_a_policy_that_nobody_waits_for_is_refused_and_harms_nothing(gateway, transactional_db, version, agents):
+    world = await sync_to_async(World)()
+
+    async with raw_socket(gateway, world.token) as bridge:
+        await bridge.send(**hello(world.agent) | {"versions": [version]})
+        await bridge.until("welcome")
+        for agent in agents:
+            await bridge.send(type="policy", agent=world.agent.slug if agent == "own" else agent)
+        refused = await bridge.until("error")
+        await bridge.send(type="heartbeat", at=1.0)
+        await bridge.until("heartbeat")
+
+    assert (refused["code"], refused["about"]) == ("protocol_error", "policy")
+    assert set(await told(world.bridge, agents=len(agents) - 1)) <= {world.agent.slug}
 
 
 async def test_a_bridge_of_the_version_after_this_one_falls_back(gateway, transactional_db):
     world = await sync_to_async(World)()
 
     async with raw_socket(gateway, world.token) as bridge:
-        await bridge.send(**hello(world.agent) | {"versions": [3, 2]})
+        await bridge.send(**hello(world.agent) | {"versions": [4, 3]})
         welcome = await bridge.until("welcome")
 
-    assert welcome["version"] == 2
+    assert welcome["version"] == 3
     bridge_row = await Bridge.objects.aget(pk=world.bridge.pk)
     assert bridge_row.client_version == "test"
 
 
-def test_two_versions_are_spoken_and_they_follow_each_other():
-    assert (VERSIONS[0], VERSIONS[0] - 1) == VERSIONS
+def test_the_versions_that_are_spoken_follow_each_other():
+    assert tuple(range(VERSIONS[0], VERSIONS[-1] - 1, -1)) == VERSIONS
+    assert len(VERSIONS) > 1
 
 
 def test_every_part_of_nexus_has_the_same_version(gateway):

@@ -14,7 +14,8 @@ from nexus_bridge import tokens
 from nexus_bridge.adapters import known_kinds
 from nexus_bridge.address import address_problem
 from nexus_bridge.errors import ConfigError
-from nexus_bridge.policy import Audience, Condition, Rules, Verdict
+from nexus_bridge.policy import Audience, Condition, Rules
+from nexus_bridge.protocol import Verdict
 from nexus_bridge.settings import Agent, Config, Hub, Limits
 from nexus_bridge.tables import Table, nearest
 

@@ -6,12 +6,11 @@ Pure rules. They hold whatever the hub says: the hub can only be stricter.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final, Literal
+from typing import Final
 
 from nexus_bridge.orders import Refusal
-from nexus_bridge.protocol import Prompt
+from nexus_bridge.protocol import Policy, Prompt, RuleCount, Verdict
 
-Verdict = Literal["deny", "local", "ask", "allow"]
 STRICTEST_FIRST: Final[tuple[Verdict, ...]] = ("deny", "local", "ask", "allow")
 
 
@@ -75,6 +74,30 @@ class Audience:
     rooms: Sequence[str] = ()
 
 
+MAX_TOLD: Final = 16
+"""Tools named to the hub for each verdict."""
+
+
+def summary(*, agent: str, rules: Rules, audience: Audience) -> Policy:
+    """What the hub is told of the rules: how many there are and for which tools, not what they say."""
+
+    def count(verdict: Verdict, patterns: Sequence[str]) -> RuleCount:
+        tools = [*patterns, *(one.tool for one in rules.conditions if one.verdict == verdict)]
+        names = dict.fromkeys(tool.partition("(")[0] for tool in tools)
+        return RuleCount(rules=len(tools), tools=[name for name in names if _is_plain(name)][:MAX_TOLD])
+
+    return Policy(
+        agent=agent,
+        default=rules.default,
+        deny=count("deny", rules.deny),
+        local=count("local", rules.local),
+        ask=count("ask", rules.ask),
+        allow=count("allow", rules.allow),
+        callers=len(audience.callers),
+        rooms=len(audience.rooms),
+    )
+
+
 def refusal(*, audience: Audience, offer: Prompt) -> Refusal | None:
     """Why this prompt is not taken, in words for the room."""
     if audience.callers and not _names(audience.callers, offer.asker.username, offer.asker.id):
@@ -111,6 +134,11 @@ def verdict(*, rules: Rules, act: Act) -> Verdict:
 def is_still_allowed(*, rules: Rules, act: Act) -> bool:
     """Asked again when a person at the hub said yes: a tool that is denied or asked locally is not theirs to allow."""
     return verdict(rules=rules, act=act) in ("ask", "allow")
+
+
+def _is_plain(name: str) -> bool:
+    """A name that a frame takes: visible ASCII, not too long."""
+    return 0 < len(name) <= 64 and all("!" <= sign <= "~" for sign in name)
 
 
 def _fits(condition: Condition, *, act: Act) -> bool:

@@ -1,4 +1,4 @@
-"""Bridge protocol, versions 2 and 1: every frame between bridge and hub, as both ends read and write it.
+"""Bridge protocol, versions 3 to 1: every frame between bridge and hub, as both ends read and write it.
 
 Frames are JSON objects in WebSocket text messages; `type` says which. Decoding is strict: an unknown type, an unknown
 field or a wrong value is a `BadFrame` that names what is wrong. docs/protocol.md lists the same frames in prose.
@@ -11,9 +11,11 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-VERSIONS: Final = (2, 1)
-"""Protocol versions this code speaks, best first: the newest and the one before, so that hub and bridges need not change
-on one day. What version 2 has beyond 1: `hub_version` in `welcome`."""
+VERSIONS: Final = (3, 2, 1)
+"""Protocol versions this code speaks, best first, so that hub and bridges need not change on one day. What version 2 has
+beyond 1: `hub_version` in `welcome`; 3 beyond 2: the frame `policy`."""
+
+POLICY_SINCE: Final = 3
 
 MAX_FRAME_BYTES: Final = 64 * 1024
 """What a hub accepts in one frame; larger ones close the connection with 1009."""
@@ -35,11 +37,14 @@ InvocationId = Annotated[int, Meta(ge=1, le=2**53)]
 Slug = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{1,63}\Z")]
 Short = Annotated[str, Meta(max_length=200)]
 Sentence = Annotated[str, Meta(max_length=2_000)]
+Count = Annotated[int, Meta(ge=0, le=100_000)]
+ToolPattern = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,64}\Z")]
 
 ChunkKind = Literal[
     "session", "text", "thinking", "tool_call", "tool_result", "permission", "notice", "usage", "file", "done"
 ]
 CliKind = Literal["claude", "codex", "gemini", "cursor", "hermes", "opencode", "acp", "pty", "echo"]
+Verdict = Literal["deny", "local", "ask", "allow"]
 Outcome = Literal["done", "failed", "cancelled", "interrupted"]
 RunState = Literal["accepted", "running", "ended", "lost"]
 ByeReason = Literal["replaced", "revoked", "slow", "upgrade_required", "shutting_down", "protocol_error", "silent"]
@@ -95,6 +100,13 @@ class Load(Part, frozen=True):
     sessions: Annotated[int, Meta(ge=0)] = 0
     unacked_bytes: Annotated[int, Meta(ge=0)] = 0
     memory_mib: Annotated[int, Meta(ge=0)] = 0
+
+
+class RuleCount(Part, frozen=True):
+    """How many of an owner's rules say the same, and for which tools; never what stands in them."""
+
+    rules: Count = 0
+    tools: Annotated[list[ToolPattern], Meta(max_length=16)] = []
 
 
 class Person(Part, frozen=True):
@@ -196,6 +208,23 @@ class Heartbeat(Frame, frozen=True, tag="heartbeat"):
 
     at: float
     load: Load = Load()
+
+
+class Policy(Frame, frozen=True, tag="policy"):
+    """How strict the owner's rules for one agent are: for people who look after the team, never for a decision of the hub.
+
+    Once for each agent of the `hello`, after a `welcome` of version 3 or later. `callers` and `rooms` count the names
+    that it is limited to; 0 is whoever the hub lets through.
+    """
+
+    agent: Slug
+    default: Verdict = "ask"
+    deny: RuleCount = RuleCount()
+    local: RuleCount = RuleCount()
+    ask: RuleCount = RuleCount()
+    allow: RuleCount = RuleCount()
+    callers: Count = 0
+    rooms: Count = 0
 
 
 # Hub -> bridge
@@ -302,7 +331,7 @@ ERROR_CODES: Final = (
     "identity_mismatch",
 )
 
-FromBridge = Hello | Accepted | Refused | Chunks | End | Heartbeat | Error
+FromBridge = Hello | Accepted | Refused | Chunks | End | Heartbeat | Policy | Error
 FromHub = Welcome | Prompt | Ack | Rewind | Cancel | Decision | Steer | Drop | Bye | Heartbeat | Error
 
 Decoded = TypeVar("Decoded")

@@ -17,6 +17,7 @@ from nexus_bridge.orders import Add, Decide, Disconnect, Ending, Order, Stop
 from nexus_bridge.output import OnAck, Output
 from nexus_bridge.post import Post
 from nexus_bridge.protocol import (
+    POLICY_SINCE,
     VERSIONS,
     Ack,
     AgentOffer,
@@ -32,6 +33,7 @@ from nexus_bridge.protocol import (
     Hello,
     HubLimits,
     Load,
+    Policy,
     Prompt,
     Rewind,
     Steer,
@@ -54,6 +56,7 @@ class Session:
         gate: Gate,
         client_version: str,
         capabilities: Sequence[str] = (),
+        policies: Sequence[Policy] = (),
         max_frame_chunks: int = MAX_FRAME_CHUNKS,
         on_ack: OnAck | None = None,
     ) -> None:
@@ -62,6 +65,7 @@ class Session:
         self._agents = list(agents)
         self._client_version = client_version
         self._capabilities = list(capabilities)
+        self._policies = list(policies)
         self._post = Post()
         self._lanes = Lanes(parallel={agent.slug: agent.parallel for agent in agents})
         self._output = Output(
@@ -226,6 +230,8 @@ class Session:
             self.id = welcome.session
             self.hub_version = welcome.hub_version
             self._output.open(limits=welcome.limits)
+            for policy in self._policies if welcome.version >= POLICY_SINCE else ():
+                self._post.send(policy)
             self._settle_runs(welcome, now=now)
             self._end_orphans()
 
@@ -274,23 +280,17 @@ class Session:
     # Single runs
 
     def _decide(self, decision: Decision) -> None:
-        run = self._output.unfinished(decision.invocation)
-        if run is None or run.fence != decision.fence or decision.invocation not in self._lanes.alive:
-            return
-        self._post.order(
-            Decide(
-                invocation=decision.invocation,
-                permission=decision.permission,
-                allow=decision.allow,
-                by=decision.by,
-                note=decision.note,
-            )
-        )
+        if self._is_alive(decision):
+            asked, allow = decision.permission, decision.allow
+            self._post.order(Decide(decision.invocation, asked, allow, by=decision.by, note=decision.note))
 
     def _steer(self, steer: Steer) -> None:
-        run = self._output.unfinished(steer.invocation)
-        if run is not None and run.fence == steer.fence and steer.invocation in self._lanes.alive:
+        if self._is_alive(steer):
             self._post.order(Add(invocation=steer.invocation, id=steer.id, text=steer.text, by=steer.by))
+
+    def _is_alive(self, about: Decision | Steer) -> bool:
+        run = self._output.unfinished(about.invocation)
+        return run is not None and run.fence == about.fence and about.invocation in self._lanes.alive
 
     def _drop(self, invocation: int, *, reason: str, now: float) -> None:
         self._lanes.forget(invocation)
