@@ -56,9 +56,16 @@ class Rows(GenericViewSet[Any]):
         return f'"{hashlib.sha256(JSONRenderer().render(lasting)).hexdigest()[:32]}"'
 
     def check_match(self, request: Request, row: Model) -> None:
-        """Raises ChangedMeanwhileError unless If-Match, where given, names this row as it is."""
-        given = request.headers.get("If-Match")
-        if given is not None and given.strip() not in ("*", self.etag(self.get_serializer(row).data)):
+        """Raises ChangedMeanwhileError unless If-Match, where given, names this row as it is.
+
+        In the caller's transaction, and under the row's lock: of two who have read the same, one is told.
+        """
+        given = request.headers.get("If-Match", "*").strip()
+        if given == "*":
+            return
+        table: Any = type(row)
+        table.objects.select_for_update(no_key=True).filter(pk=row.pk).first()
+        if given != self.etag(self.get_serializer(self.row()).data):
             raise ChangedMeanwhileError
 
     def read(self, request: Request, kind: type[serializers.Serializer[Any]]) -> dict[str, Any]:

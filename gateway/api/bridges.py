@@ -181,11 +181,12 @@ class Bridges(Listed):
     )
     def destroy(self, request: Request, pk: str) -> Response:
         """Revoke it. The row stays, for what its agents said stays."""
-        self.check_match(request, self.row())
         force = request.query_params.get("force", "false")
         if force not in ("true", "false"):
             raise UnprocessableError("force is true or false")
-        self._revoke(request, pk, force=force == "true")
+        with transaction.atomic():
+            self.check_match(request, self.row())
+            self._revoke(request, pk, force=force == "true")
         return Response(status=204)
 
     @extend_schema(request=Force, responses=BridgeRow)

@@ -96,7 +96,7 @@ class Landmarks(Listed):
     filters: ClassVar[dict[str, Filter]] = {
         "kind": choice("kind", options=changes.LANDMARK_KINDS),
         "room": number("message__room_id"),
-        "is_taken_down": flag("unpinned_at__isnull", text="false: taken down; true: still pinned."),
+        "is_pinned": flag("unpinned_at__isnull", text="false: taken down."),
     }
 
     @extend_schema(request=LandmarkChange, parameters=[IF_MATCH])

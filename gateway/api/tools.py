@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.db import transaction
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -91,14 +92,17 @@ class Servers(Listed):
     def partial_update(self, request: Request, pk: str) -> Response:
         """Another definition; it is off until that was tested and approved."""
         given = self.read(request, Definition)
-        self.check_match(request, self.row())
-        return self.shown(mcp.redefine(server_id=int(pk), **given, actor=name_of(request)))
+        with transaction.atomic():
+            self.check_match(request, self.row())
+            server = mcp.redefine(server_id=int(pk), **given, actor=name_of(request))
+        return self.shown(server)
 
     @extend_schema(responses={204: None}, parameters=[IF_MATCH])
     def destroy(self, request: Request, pk: str) -> Response:
         """Remove it, with every room's leave for its tools."""
-        self.check_match(request, self.row())
-        mcp.remove(server_id=int(pk), actor=name_of(request))
+        with transaction.atomic():
+            self.check_match(request, self.row())
+            mcp.remove(server_id=int(pk), actor=name_of(request))
         return Response(status=204)
 
     @extend_schema(request=None, responses=ServerRow)

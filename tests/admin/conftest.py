@@ -28,6 +28,12 @@ def calm(settings, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def api(settings):
+    """A script with the admin token."""
+    return Client(headers={"Authorization": f"Bearer {settings.NEXUS_ADMIN_TOKEN}"})
+
+
+@pytest.fixture
 def operator(db):
     """A superuser's browser, just logged in."""
     return logged_in("olga", is_superuser=True)

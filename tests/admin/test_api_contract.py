@@ -58,7 +58,7 @@ def test_every_operation_answers_as_documented(quiet, settings):
     troubles = []
     for operation in operations():
         if operation.path.endswith("/stream"):
-            continue  # tests/admin/test_stream.py reads it
+            continue  # tests/admin/test_resources.py reads it
         seen = _try(operation, client=client, headers=headers, known=known)
         troubles += [f"{operation.method} {operation.path}: {trouble}" for trouble in seen]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.test import Client
 
 from gateway import mcp
 from gateway.mcp import registry
 from gateway.models import AuditEntry, McpServer, RoomTool
+from tests.admin.asking import send
 from tests.server import people
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.timeout(60)]
@@ -28,16 +28,6 @@ def host(settings, tmp_path):
     settings.NEXUS_MCP_COMMANDS = [sys.executable]
     settings.NEXUS_MCP_SECRETS = str(tmp_path / "secrets.env")
     return tmp_path / "secrets.env"
-
-
-@pytest.fixture
-def api(settings):
-    return Client(headers={"Authorization": f"Bearer {settings.NEXUS_ADMIN_TOKEN}"})
-
-
-def send(client, method, where, body=None, **headers):
-    content = b"" if body is None else json.dumps(body)
-    return client.generic(method, f"/api/v1/{where}", content, content_type="application/json", headers=headers)
 
 
 def run(*words):
