@@ -36,9 +36,7 @@ class Operation(AutoSchema):
 
     def _errors(self) -> list[int]:
         is_open = doors.Anyone in self.view.permission_classes
-        found = [400, 403, 422, 429] if is_open else [400, 401, 403, 404, 422, 429]
-        if is_open:
-            found.append(401)
+        found = [400, 401, 422, 429] if is_open else [400, 401, 403, 404, 422, 429]
         if self.method in _BODY:
             found += [409, 413, 415]
         if self.method in ("PATCH", "PUT", "DELETE"):

@@ -43,7 +43,7 @@ CHANGES = {
     "projects": {"title": "Shop"},
     "facts": {"value": "Postgres"},
     "landmarks": {"kind": "spec"},
-    "mcp-servers": {"transport": "streamable_http", "definition": {"url": "https://tracker.example/mcp"}},
+    "mcp-servers": {"transport": "http", "definition": {"url": "https://tracker.example/mcp"}},
 }
 
 
