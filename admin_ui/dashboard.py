@@ -15,6 +15,7 @@ def context(_request: HttpRequest) -> dict[str, Any]:
     found = stats.overview()
     return {
         "figures": found,
+        "is_new": not any(day["invocations"] for day in found["days"]),
         "states": [(state.value, found["invocations"].get(state.value, 0)) for state in State],
         "parts": parts.look(),
         "window_days": stats.WINDOW_DAYS,

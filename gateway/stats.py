@@ -47,7 +47,8 @@ _REASONS: LiteralString = """
 """
 _WAITING: LiteralString = """
     SELECT i.id, a.slug, i.state, EXTRACT(EPOCH FROM now() - i.queued_at)::float FROM invocations i
-    JOIN agents a ON a.id = i.agent_id WHERE i.state IN ('queued', 'waiting') AND i.purpose = 'answer'
+    JOIN agents a ON a.id = i.agent_id
+    WHERE i.state IN ('queued', 'waiting', 'composing', 'composed', 'offered') AND i.purpose = 'answer'
     ORDER BY i.queued_at LIMIT 1
 """
 _SPENT: LiteralString = """

@@ -55,6 +55,9 @@ class Table(ModelAdmin):
     list_fullwidth = True
     save_as_continue = False
 
+    none_yet: ClassVar[str] = "Rows come by themselves as the team works."
+    """What stands on the empty list."""
+
     editable: ClassVar[tuple[str, ...]] = ()
     neighbours: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """(label, table such as `gateway_message`, its field that points here)."""
@@ -104,16 +107,22 @@ class Table(ModelAdmin):
 
     # One row
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         if obj is None:
             return self.editable
-        names = [field.name for field in self._shown()] + [field.name for field in self.opts.many_to_many]
-        rest = [name for name in names if name not in self.editable]
-        return (*self.editable, *rest, *(("links",) if self.neighbours else ()))
+        open_ones = self._open_ones(request)
+        shown = [field.name for field in self._shown() if field.name not in self.editable]
+        words = {field.name for field in self._shown() if isinstance(field, BooleanField)} - set(open_ones)
+        many = [field.name for field in self.opts.many_to_many if field.name not in self.editable]
+        names = (*self.editable, *shown, *many, *(("links",) if self.neighbours else ()))
+        return tuple(yes_no_column(name, no="no") if name in words else name for name in names)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        open_ones = self.editable if staff.may_change(request.user) else ()
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
+        open_ones = self._open_ones(request)
         return tuple(name for name in self.get_fields(request, obj) if name not in open_ones)
+
+    def _open_ones(self, request: HttpRequest) -> tuple[str, ...]:
+        return self.editable if staff.may_change(request.user) else ()
 
     def links(self, obj: Any) -> SafeString:
         return format_html_join(
@@ -211,12 +220,12 @@ def link_column(field: str, *, description: str = "") -> Any:
 
 
 @functools.cache
-def yes_no_column(field: str) -> Any:
-    """A list column that says yes, or nothing much."""
+def yes_no_column(field: str, *, no: str = "–") -> Any:
+    """Yes and no as words: a red cross beside "is broken" would say the opposite of what it means."""
 
     @admin.display(description=field.replace("_", " "))
     def column(obj: Any) -> str:
-        return "yes" if getattr(obj, field) else "–"
+        return "yes" if getattr(obj, field) else no
 
     return column
 

@@ -94,6 +94,7 @@ class Bridges(Table):
     list_filter: ClassVar[Any] = (OnlineFilter,)
     search_fields = ("name", "owner__username", "agents__slug")
     needs = ("offers", "policies", "load")
+    none_yet = "A bridge runs agents on a developer's own machine. Make one, and send its owner the join link."
     neighbours = (
         ("agents", "gateway_agent", "bridge"),
         ("join codes", "gateway_joincode", "bridge"),
@@ -121,7 +122,7 @@ class Bridges(Table):
         told = bridge.policies.items()
         return cut(" · ".join(f"{slug}: {_rules(policy, has_tools=False)}" for slug, policy in told))
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         """Without what `said_by` shows."""
         return tuple(name for name in super().get_fields(request, obj) if name not in ("offers", "policies"))
 

@@ -118,10 +118,11 @@ class McpServers(Table):
     search_fields = ("name",)
     neighbours = (("leave in rooms", "gateway_roomtool", "server"),)
     change_form_before_template = "nexus/mcp_links.html"
+    none_yet = "An MCP server gives agents tools. Register one, test it, approve what you saw, and give rooms leave."
 
     @admin.display(description="state")
     def state(self, server: McpServer) -> str:
-        return mcp.state_of(server)
+        return mcp.state_of(server).replace("_", " ")
 
     @admin.display(description="tools")
     def look(self, server: McpServer) -> str:

@@ -261,6 +261,20 @@ def test_the_dashboard_needs_few_queries(operator, it):
     assert page.status_code == 200
     assert len(asked) <= MAX_QUERIES
     assert b'data-figure="agents-busy">1<' in page.content
+    assert b"oldest waiting: claude-alice (composed)" in page.content
+    assert b"First steps" not in page.content
+
+
+def test_a_new_host_is_told_the_first_steps_and_what_empty_lists_are_for(operator, onlooker):
+    assert b"Make a bridge" in operator.get("/admin/").content
+
+    for table in set(tables()) - {"auth/user", "gateway/auditentry"}:
+        page = operator.get(f"/admin/{table}/").content
+        assert b"Nothing here yet" in page, table
+        assert b"Create a new item" not in page
+    assert b"Add bridge" in operator.get("/admin/gateway/bridge/").content
+    assert b"Add bridge" not in onlooker.get("/admin/gateway/bridge/").content
+    assert b"Nothing found" in operator.get("/admin/gateway/bridge/?is=online").content
 
 
 def test_pages_carry_a_policy_without_inline_script_and_are_not_cached(operator):
