@@ -1,6 +1,7 @@
 """Is a change made on what was read, and is whoever read something older told, also when two come at once?"""
 
 import threading
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -35,7 +36,7 @@ def test_who_read_an_older_version_is_told(api, it):
     assert third.status_code == 200
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "agents": {"parallel": 5},
     "bridges": {"name": "alice-desk"},
     "rooms": {"is_quiet": True},

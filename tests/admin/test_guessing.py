@@ -37,7 +37,12 @@ def test_every_guess_is_compared_whole_as_digests_of_one_length(settings, monkey
 
 def test_every_door_compares_the_token_there_and_nowhere_else(client, settings, monkeypatch):
     asked = []
-    monkeypatch.setattr(staff, "is_admin_token", lambda token: bool(asked.append(token)))
+
+    def nobody(token):
+        asked.append(token)
+        return False
+
+    monkeypatch.setattr(staff, "is_admin_token", nobody)
     token = settings.NEXUS_ADMIN_TOKEN
 
     answers = [
@@ -56,7 +61,7 @@ def test_a_name_that_nobody_has_costs_as_much_as_a_wrong_password(client, monkey
     people.create_user("mallory", password=PASSWORD)
     people.create_user("gone", password=PASSWORD, is_staff=True, is_active=False)
     staff._account()
-    hashed = Counter()
+    hashed: Counter[str] = Counter()
     real = MD5PasswordHasher.encode
 
     def watched(hasher, password, salt):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import tomllib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.test import AsyncClient
@@ -58,7 +59,8 @@ def filters(it):
 
 def test_every_filter_of_every_list_finds_what_it_names_and_nothing_else(api, it):
     known = filters(it)
-    assert {prefix: set(view.filters) for prefix, view, _ in router.registry} == {
+    views: dict[str, Any] = {prefix: view for prefix, view, _ in router.registry}
+    assert {prefix: set(view.filters) for prefix, view in views.items()} == {
         prefix: set(found) for prefix, found in known.items()
     }
 
@@ -109,7 +111,12 @@ def test_the_page_of_a_bridge_says_how_strict_its_owner_is(onlooker, it):
 @pytest.mark.parametrize("door", ["api", "site"])
 def test_a_memory_is_forgotten_by_the_service_that_keeps_it(api, operator, it, monkeypatch, door):
     asked = []
-    monkeypatch.setattr(memory, "call", lambda method, where, **_: asked.append((method, where)) or b"{}")
+
+    def service(method, where, **_):
+        asked.append((method, where))
+        return b"{}"
+
+    monkeypatch.setattr(memory, "call", service)
     pk = Memory.objects.get().pk
 
     if door == "api":
@@ -140,7 +147,7 @@ async def test_a_stream_goes_on_behind_the_last_seq_and_ends_with_the_state(sett
     headers = {"Authorization": f"Bearer {settings.NEXUS_ADMIN_TOKEN}", "Accept": "text/event-stream"}
     where = path(f"invocations/{it.row.pk}/stream")
 
-    answer = await AsyncClient().get(where, headers={**headers, "Last-Event-ID": "1"})
+    answer: Any = await AsyncClient().get(where, headers={**headers, "Last-Event-ID": "1"})
     told = b"".join([part async for part in answer.streaming_content]).decode()
     gone = await AsyncClient().get(path("invocations/999999/stream"), headers=headers)
 
