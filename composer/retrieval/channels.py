@@ -5,6 +5,7 @@ They were measured with `make bench-context`; docs/decisions/0070-*.md has the f
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -37,6 +38,14 @@ ASKS: Final = -0.1
 """A question seldom is an answer."""
 
 NEIGHBOUR_WEIGHTS: Final = np.array(list(WEIGHTS.values()), np.float32)
+
+AKIN: Final = 0.2
+"""What the best messages say besides the question's words counts as if it were asked for, so much of it."""
+
+AKIN_MESSAGES: Final = 10
+AKIN_TERMS: Final = 10
+AKIN_SHARE: Final = 0.05
+"""Of a room's messages: what more of them say stands out in none, and takes time to look up."""
 
 K1: Final = 1.2
 B: Final = 0.75
@@ -73,11 +82,11 @@ def score(index: RoomIndex, query: Query) -> Scored:
     ts, last = index.column("ts"), query.before[0]
     alive = index.column("alive") & (ts <= last) & (index.column("id") != query.before[1])
     words = _Words(index, alive)
-    for term, weight in list(query.terms.items())[:MAX_TERMS]:
-        words.add(term, weight)
-    together = words.together[index.column("group")] if index.group_count else words.own
-    fit = OWN * _even(words.own, alive) + BESIDE * _even(words.beside, alive) + TOGETHER * _even(together, alive)
-    fit += LENGTH * _even(index.column("log_length"), alive) + ASKS * _even(index.column("asks"), alive)
+    asked = {index.number_of(term): weight for term, weight in list(query.terms.items())[:MAX_TERMS]}
+    asked.pop(-1, None)
+    for number, weight in asked.items():
+        words.add(number, weight)
+    fit = LENGTH * _even(index.column("log_length"), alive) + ASKS * _even(index.column("asks"), alive)
     by_named = _by(index, query)
     fit += AUTHOR * _even(by_named, alive)
     near = _near(index, query)
@@ -86,7 +95,29 @@ def score(index: RoomIndex, query: Query) -> Scored:
         fit += TIMED * _even(index.column("timed"), alive)
     remembered = _remembered(index, query)
     fit += query.memory_weight * _even(remembered, alive)
-    return Scored(fit, alive & ((together > 0) | (words.beside > 0) | by_named | near | (remembered > 0)))
+    is_hit = alive & (words.is_hit() | by_named | near | (remembered > 0))
+    for number, weight in _akin(index, fit + words.fit(), is_hit, asked).items():
+        words.add(number, weight)
+    return Scored(fit + words.fit(), is_hit)
+
+
+def _akin(
+    index: RoomIndex, fit: Floats, is_hit: npt.NDArray[np.bool_], asked: Mapping[int, float]
+) -> dict[int, float]:
+    """Terms that stand out in the messages that fit best, and their weights; none of those that were asked for."""
+    places = np.flatnonzero(is_hit)
+    if len(places) > AKIN_MESSAGES:
+        places = places[np.argpartition(-fit[places], AKIN_MESSAGES)[:AKIN_MESSAGES]]
+    most = max(AKIN_MESSAGES, AKIN_SHARE * index.count)
+    said = Counter(
+        number
+        for place in places
+        for number in set(index.said_at(int(place)))
+        if number not in asked and index.often(number) <= most
+    )
+    found = {number: often * _rarity(index.often(number), index.count) for number, often in said.items()}
+    best = sorted(found.items(), key=lambda one: -one[1])[:AKIN_TERMS]
+    return {number: AKIN * amount / best[0][1] for number, amount in best if amount}
 
 
 class _Words:
@@ -109,8 +140,19 @@ class _Words:
         self._group_count = max(1, int(np.count_nonzero(of_groups)))
         self._together_norm = _norm(of_groups, self._group_count)
 
-    def add(self, term: str, weight: float) -> None:
-        places = self._index.postings(term)
+    def fit(self) -> Floats:
+        own, beside, together = (_even(values, self._alive) for values in (self.own, self.beside, self._together()))
+        return OWN * own + BESIDE * beside + TOGETHER * together
+
+    def is_hit(self) -> npt.NDArray[np.bool_]:
+        return (self._together() > 0) | (self.beside > 0)
+
+    def _together(self) -> Floats:
+        found: Floats = self.together[self._group] if len(self.together) else self.own
+        return found
+
+    def add(self, number: int, weight: float) -> None:
+        places = self._index.postings(number)
         places = places[self._alive[places]]
         if not len(places):
             return

@@ -58,14 +58,19 @@ class Group:
 
 
 class RoomIndex:
-    """Columns by place, and for each term the places it stands at, once per occurrence."""
+    """Columns by place, the terms of each place, and for each term the places it stands at, once per occurrence.
+
+    Terms are numbers in here.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.alive_count = 0
         self._size = 0
         self._columns: dict[str, npt.NDArray[Any]] = {}
-        self._postings: dict[str, array[int]] = {}
+        self._number_of: dict[str, int] = {}
+        self._postings: list[array[int]] = []
+        self._said = array("I")
         self._place_of: dict[int, int] = {}
         self._threads: dict[str, Group] = {}
         self._sittings: list[tuple[int, Group]] = []
@@ -89,10 +94,22 @@ class RoomIndex:
         """-1 for a message that is not here."""
         return [self._place_of.get(pk, -1) for pk in message_ids]
 
-    def postings(self, term: str) -> Ints:
+    def number_of(self, term: str) -> int:
+        """-1 for a term that nobody has said."""
+        return self._number_of.get(term, -1)
+
+    def postings(self, number: int) -> Ints:
         """Places of a term, dead ones too, rising, once per occurrence. A copy: the index may grow meanwhile."""
-        found = self._postings.get(term)
-        return np.frombuffer(found, dtype=np.uint32).astype(np.int64) if found else _NONE
+        return np.frombuffer(self._postings[number], dtype=np.uint32).astype(np.int64)
+
+    def often(self, number: int) -> int:
+        """How many postings that are."""
+        return len(self._postings[number])
+
+    def said_at(self, place: int) -> "array[int]":
+        """The terms of a message, in their order."""
+        start = int(self._columns["said"][place])
+        return self._said[start : start + int(self._columns["length"][place])]
 
     # Change
 
@@ -113,8 +130,11 @@ class RoomIndex:
         self._place_of[entry.id] = place
         said = terms(entry.text)
         self._fill(place, entry, length=len(said), digest=digest)
-        for term in said:
-            self._posting(term).append(place)
+        numbers = [self._number(term) for term in said]
+        self._columns["said"][place] = len(self._said)
+        self._said.extend(numbers)
+        for number in numbers:
+            self._postings[number].append(place)
         self._join(place, entry)
 
     def remove(self, message_id: int) -> None:
@@ -140,10 +160,11 @@ class RoomIndex:
         columns["timed"][place] = _TIME_WORDS.search(entry.text) is not None
         columns["beside"][place] = -1
 
-    def _posting(self, term: str) -> "array[int]":
-        known = self._postings.get(term)
+    def _number(self, term: str) -> int:
+        known = self._number_of.get(term)
         if known is None:
-            known = self._postings[term] = array("I")
+            known = self._number_of[term] = len(self._postings)
+            self._postings.append(array("I"))
         return known
 
     # Threads and sittings
@@ -218,7 +239,6 @@ class RoomIndex:
         self._size = size
 
 
-_NONE: Final = np.zeros(0, dtype=np.int64)
 _COLUMNS: Final[dict[str, tuple[type, int]]] = {
     "id": (np.int64, 0),
     "author": (np.int32, 0),
@@ -227,6 +247,7 @@ _COLUMNS: Final[dict[str, tuple[type, int]]] = {
     "log_length": (np.float32, 0),
     "length_around": (np.float32, 0),
     "chars": (np.int32, 0),
+    "said": (np.int64, 0),
     "digest": (np.int64, 0),
     "group": (np.int32, 0),
     "alive": (np.bool_, 0),
