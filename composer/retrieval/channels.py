@@ -141,15 +141,15 @@ class _Words:
         self._together_norm = _norm(of_groups, self._group_count)
 
     def fit(self) -> Floats:
-        own, beside, together = (_even(values, self._alive) for values in (self.own, self.beside, self._together()))
-        return OWN * own + BESIDE * beside + TOGETHER * together
+        fit = OWN * _even(self.own, self._alive) + BESIDE * _even(self.beside, self._alive)
+        fit += TOGETHER * _even(self._together(), self._alive)
+        return fit
 
     def is_hit(self) -> npt.NDArray[np.bool_]:
         return (self._together() > 0) | (self.beside > 0)
 
     def _together(self) -> Floats:
-        found: Floats = self.together[self._group] if len(self.together) else self.own
-        return found
+        return self.together[self._group] if len(self.together) else self.own
 
     def add(self, number: int, weight: float) -> None:
         places = self._index.postings(number)
