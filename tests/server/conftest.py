@@ -4,6 +4,9 @@ import pytest
 from django.db import connection, transaction
 from django.db.backends.postgresql.operations import DatabaseOperations
 
+from composer import summarizer
+from composer.memory import recall, remember, working
+
 SAME_FOR_ALL = {"django_content_type", "auth_permission"}
 """Django writes these anew after each flush, which takes longer than most tests."""
 
@@ -25,3 +28,10 @@ def a_flush_deletes_rows():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "execute_sql_flush", flush)
         yield
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left_alone():
+    """What an earlier test found out about neighbours that were down is forgotten."""
+    for neighbour in (recall, remember, summarizer, working):
+        neighbour._breaker.succeeded()

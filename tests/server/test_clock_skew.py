@@ -7,7 +7,6 @@ from django.utils import timezone
 
 from composer import compose as composing
 from composer import tiers
-from composer.memory import recall, working
 from composer.models import Fact, Summary
 from gateway.models import Message
 from tests.server.people import ask, make_agent, make_bridge, make_room, make_user, say
@@ -18,8 +17,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, 
 @pytest.fixture
 def bob(settings):
     settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
-    recall._breaker.succeeded()
-    working._breaker.succeeded()
     return make_user("bob")
 
 

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from composer import compaction
 from composer import compose as composing
-from composer.memory import recall, working
+from composer.memory import working
 from composer.memory.lines import moment_of
 from composer.models import Fact, Landmark, Prompt, Summary
 from composer.summarizer import ExtractiveSummarizer, SummarizerError
@@ -18,8 +18,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, 
 @pytest.fixture(autouse=True)
 def quiet(settings):
     settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
-    recall._breaker.succeeded()
-    working._breaker.succeeded()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from django.conf import settings
 from django.utils import timezone
 
 from composer import compose as composing
-from composer.memory import recall, working
 from composer.models import Fact, Landmark, Prompt
 from gateway import invocations, pipeline
 from gateway.models import Invocation, McpServer, Message, Notice, Project, RoomMember, RoomTool, State
@@ -282,5 +281,3 @@ def test_a_direct_chat_knows_the_askers_projects_and_no_room_facts(alice, bob, a
 def fresh_neighbours(settings):
     """Nobody serves memory here, and what an earlier test found out about neighbours is forgotten."""
     settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
-    recall._breaker.succeeded()
-    working._breaker.succeeded()

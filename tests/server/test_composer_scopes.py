@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from composer import compose as composing
-from composer.memory import facts, recall, scopes, working
+from composer.memory import facts, scopes, working
 from composer.memory.lines import micros
 from composer.models import Fact, Landmark, Memory, Summary
 from gateway import sql
@@ -160,8 +160,6 @@ def poisoned_memory(settings):
     # What it says is waited for.
     settings.NEXUS_EMBEDDER_URL = "http://127.0.0.1:9/v1"
     settings.NEXUS_RECALL_TIMEOUT_S = 2.0
-    recall._breaker.succeeded()
-    working._breaker.succeeded()
     yield fake
     fake.close()
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from composer import compose as composing
-from composer.memory import facts, forgetting, recall, working
+from composer.memory import facts, forgetting
 from composer.memory.lines import micros
 from composer.memory.remember import remember
 from composer.models import Fact, Forgetting, Landmark, Memory, Prompt
@@ -27,8 +27,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), 
 def memory(settings):
     fake = FakeMemoryApi()
     settings.NEXUS_MEM0_URL = fake.url
-    recall._breaker.succeeded()
-    working._breaker.succeeded()
     yield fake
     fake.close()
 

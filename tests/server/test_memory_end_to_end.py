@@ -11,8 +11,6 @@ from django.db import connection
 from django.utils import timezone
 
 from composer import compose as composing
-from composer.memory import recall, working
-from composer.memory import remember as remembering
 from composer.memory.remember import remember
 from docker.ports import free_ports
 from gateway.models import Message
@@ -37,9 +35,6 @@ def memory_api(settings):
         stderr=subprocess.DEVNULL,
     )
     settings.NEXUS_MEM0_URL = f"http://127.0.0.1:{port}"
-    recall._breaker.succeeded()
-    remembering._breaker.succeeded()
-    working._breaker.succeeded()
     try:
         _wait_until_well(f"{settings.NEXUS_MEM0_URL}/healthz")
         yield process

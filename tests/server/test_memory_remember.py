@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, 
 def memory(settings):
     fake = FakeMemoryApi()
     settings.NEXUS_MEM0_URL = fake.url
-    remembering._breaker.succeeded()
     yield fake
     fake.close()
 
@@ -184,7 +183,6 @@ def test_all_is_stored_before_vectors_are_made_anew_and_a_model_learns(memory, b
 
 def test_memory_that_is_down_is_left_alone_for_a_while(settings, backend, bob):
     settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
-    remembering._breaker.succeeded()
     say(backend, bob, "hello")
 
     assert remember() == 0

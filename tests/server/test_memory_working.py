@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, 
 
 @pytest.fixture(autouse=True)
 def rested():
-    working._breaker.succeeded()
     _redis().flushdb()
 
 

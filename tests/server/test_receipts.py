@@ -4,7 +4,6 @@ import pytest
 from django.utils import timezone
 
 from composer import compose as composing
-from composer.memory import recall, working
 from composer.models import Fact, Landmark, Prompt, Summary
 from gateway.ingest import Batch, Ingest
 from gateway.models import Message, Notice, NoticeKind
@@ -19,8 +18,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), 
 def room(settings):
     settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
     settings.NEXUS_PUBLIC_URL = "https://nexus.example"
-    recall._breaker.succeeded()
-    working._breaker.succeeded()
     return make_room(members=(make_user("alice"), make_user("bob")))
 
 

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from composer import compose as composing
-from composer.memory import facts, recall, working
+from composer.memory import facts, recall
 from composer.memory.lines import micros
 from composer.models import Fact, Landmark, Memory, Summary
 from gateway.ingest import Batch, Ingest
@@ -69,8 +69,6 @@ def memory(settings):
     settings.NEXUS_MEM0_URL = fake.url
     # Prompts wait for memory only where it may know more than the words do.
     settings.NEXUS_MEM0_LLM_URL = "http://127.0.0.1:9/v1"
-    recall._breaker.succeeded()
-    working._breaker.succeeded()
     yield fake
     fake.close()
 
