@@ -165,6 +165,26 @@ def test_json_for_programs():
     assert json.loads(command("bob", "codex", "--json"))["created"] is False
 
 
+def test_the_api_makes_the_same_once(client, settings):
+    asked = {"user": "alice", "cli": "claude", "role": "backend", "rooms": ["backend"]}
+    headers = {"Authorization": f"Bearer {settings.NEXUS_ADMIN_TOKEN}"}
+
+    made, again, bad = (
+        client.post("/api/v1/bridges", body, content_type="application/json", headers=headers)
+        for body in (asked, asked, asked | {"user": "nobody"})
+    )
+
+    told = made.json()
+    identity = bridge_auth.find_bridge(token=told["token"])
+    assert (made.status_code, told["slug"]) == (201, "claude-alice-backend")
+    assert identity is not None
+    assert identity.bridge_id == told["bridge"]
+    assert tomllib.loads(told["config"])["token"] == told["token"]
+    assert (again.status_code, again.json()["token"], again.json()["bridge"]) == (200, "", told["bridge"])
+    assert (bad.status_code, bad.json()["error"]["code"]) == (422, "bad_value")
+    assert AuditEntry.objects.get(action="bridge_created").actor == "api:admin-token"
+
+
 def test_who_may_ask_is_said_at_the_making():
     command("alice", "claude", "--who-may-ask", "room", "--print-token")
 
