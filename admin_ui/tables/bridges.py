@@ -130,7 +130,9 @@ class Bridges(Table):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         bridge = Bridge.objects.filter(pk=object_id).first() if object_id.isdigit() else None
-        said = {"said": said_by(bridge) if bridge is not None else []}
+        said: dict[str, Any] = {}
+        if bridge is not None:
+            said = {"said": said_by(bridge), "status": self.status(bridge), "load": self.load_told(bridge)}
         response: HttpResponse = super().change_view(request, object_id, form_url, said | (extra_context or {}))
         return response
 

@@ -44,7 +44,7 @@ def filters(it):
         "messages": {"room": (room, none), "rc_id": (it.row.message.rc_id, "x"), "thread": (None, "x"),
                      "user": ("bob", "alice"), "since": (EARLY, LATE), "until": (LATE, EARLY)},
         "invocations": {"state": ("composed", "done"), "agent": ("claude-alice", "x"), "room": (room, none),
-                        "asker": ("bob", "alice"), "reason": (None, "stopped"), "opened_after": (EARLY, LATE),
+                        "asker": ("bob", "alice"), "reason": (None, "stopped"), "purpose": ("answer", "summary"), "opened_after": (EARLY, LATE),
                         "opened_before": (LATE, EARLY)},
         "grants": {"agent": ("claude-alice", "x"), "room": (room, none)},
         "mcp-servers": {"name": ("tracker", "x"), "is_enabled": (None, "true")},
@@ -103,6 +103,7 @@ def test_the_page_of_a_bridge_says_how_strict_its_owner_is(onlooker, it):
     row = onlooker.get(f"/admin/gateway/bridge/{it.bridge.pk}/change/").content.decode()
     listed = onlooker.get("/admin/gateway/bridge/").content.decode()
 
+    assert "It is <strong>online</strong>, version " in row
     assert "2 deny (Bash, &lt;b&gt;); else ask" in row
     assert "people by name: 1" in row
     assert "claude-alice: 2 deny; else ask" in listed

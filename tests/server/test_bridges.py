@@ -165,7 +165,9 @@ def test_json_for_programs():
     assert json.loads(command("bob", "codex", "--json"))["created"] is False
 
 
-def test_the_api_makes_the_same_once(client, settings):
+def test_the_api_makes_the_same_once(client, settings, tmp_path):
+    settings.STATIC_ROOT = tmp_path / "static"
+    settings.STATIC_ROOT.mkdir()
     asked = {"user": "alice", "cli": "claude", "role": "backend", "rooms": ["backend"]}
     headers = {"Authorization": f"Bearer {settings.NEXUS_ADMIN_TOKEN}"}
 
