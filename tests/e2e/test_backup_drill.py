@@ -21,6 +21,7 @@ TRIED = {
     "backup.tried",
     "chat.accounts",
     "chat.reachable",
+    "chat.round_trip",
     "database.guards",
     "database.migrations",
     "database.sealed",
@@ -121,6 +122,7 @@ def test_a_nexus_moves_to_another_host_by_its_backup(
             ask(new, person="dora", rid=there.rid, slug=slug, text="are you here?").wait_done()
             for slug in (HOST_AGENT, echo.slug)
         ]
+        manage(new, "bootstrap")
         told = json.loads(new.stack.manage("doctor", "--deep", "--json").stdout)["checks"]
     finally:
         left = new.stop()
