@@ -1,7 +1,7 @@
 """Do the site's pages stand in a real browser: wide and narrow, light and dark, with hostile rows in every list?
 
-By default some pages of each kind; ADMIN_PAGES=all takes every page, ADMIN_SIZE one width only, and ADMIN_SHOTS names a
-folder for pictures.
+By default some pages of each kind; ADMIN_PAGES=all takes every page, or those that it names with commas between,
+ADMIN_SIZE one width only, and ADMIN_SHOTS names a folder for pictures.
 """
 
 import os
@@ -29,10 +29,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.timeout(
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
 SIZE = os.environ.get("ADMIN_SIZE")
 SCHEMES = ("light", "dark")
-SOME = ("", "console/", "prompts/{row}/", "gateway/agent/{agent}/change/")
+SOME = ("", "console/", "prompts/{row}/", "gateway/agent/{agent}/change/", "gateway/bridge/{bridge}/change/")
 OF_ONE = {"prompts": "row", "bridges": "bridge", "mcp": "server"}
 POSTED = ("bridge.toml", "/join/", "/test/", "/approve/", "/off/")
-IS_ALL = os.environ.get("ADMIN_PAGES") == "all"
+ASKED = os.environ.get("ADMIN_PAGES", "")
 AXE = (
     "async () => (await axe.run()).violations.filter((each) => ['serious', 'critical'].includes(each.impact))"
     ".map((each) => `${each.id}: ${each.nodes.length} × ${each.nodes[0].html.slice(0, 160)} ${each.nodes[0].any.map((one) => one.message).join('; ').slice(0, 160)}`)"
@@ -138,8 +138,8 @@ def every_page(ids):
 
 
 def wanted(ids):
-    pages = [page.format(**ids) for page in SOME]
-    return sorted({*pages, *every_page(ids)}) if IS_ALL else pages
+    pages = [page.format(**ids) for page in (ASKED.split(",") if ASKED not in ("", "all") else SOME)]
+    return sorted({*pages, *every_page(ids)}) if ASKED == "all" else pages
 
 
 def log_in(context, gateway):

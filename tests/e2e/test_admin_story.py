@@ -30,6 +30,7 @@ OPEN_SOCKETS = """(addresses) => Promise.all(addresses.map((address) => new Prom
 def pages(world: World):
     """Two windows, the admin's and the chat's, and what they complained about."""
     complaints: list[str] = []
+    expect.set_options(timeout=WAIT_MS)
     with open_browser() as browser:
         admin, talk = browser.new_context(), browser.new_context()
         admin.on("console", lambda message: complaints.extend([message.text] * (message.type == "error")))
@@ -37,6 +38,7 @@ def pages(world: World):
         for context in (admin, talk):
             context.set_default_timeout(WAIT_MS)
         yield admin.new_page(), talk.new_page(), complaints
+    expect.set_options(timeout=5_000)  # as Playwright has it
 
 
 def shoot(page, name: str) -> None:
@@ -131,7 +133,7 @@ def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
     talk.get_by_label("Write a message").press("Enter")
     row = admin.get_by_role("button", name=re.compile("question 4711"))
     row.click()
-    expect(admin.locator("#nx-run-state")).to_contain_text("done", timeout=WAIT_MS)
+    expect(admin.locator("#nx-run-state")).to_contain_text("done")
     expect(admin.locator("#nx-output")).to_contain_text("4711")
     expect(talk.get_by_text(re.compile("tokens"))).to_be_visible()
     shoot(admin, "console")
