@@ -1,4 +1,4 @@
-"""What daphne lacks for bridges: a limit for incoming frames, an HTTP answer to a refused handshake, a clean stop.
+"""What daphne lacks for bridges: a limit for incoming frames, an HTTP answer to a refused or slow handshake, a clean stop.
 
 Imported by nexus_project/asgi.py, which daphne loads before it builds its WebSocket factory.
 """
@@ -21,7 +21,7 @@ _REASONS: Final = {
 
 
 class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
-    """daphne's, with the first two."""
+    """daphne's, with all but the last."""
 
     _refusal_status = 403
 
@@ -48,6 +48,14 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
                     self._deny(message.get("body", b"").decode())
             case _:
                 super().handle_reply(message)
+
+    def check_timeouts(self) -> None:
+        """daphne says 403 to whom it kept waiting, which tells a bridge that its token is refused, and it goes for good."""
+        if self.state != self.STATE_CONNECTING:
+            super().check_timeouts()
+        elif self.duration() > self.server.websocket_connect_timeout and hasattr(self, "handshake_deferred"):
+            self._refusal_status = 503
+            self._deny("The hub is busy.")
 
     def _deny(self, text: str) -> None:
         reason = text or _REASONS.get(self._refusal_status, "Refused")

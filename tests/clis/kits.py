@@ -75,10 +75,12 @@ def _hermes(url: str, home: Path) -> dict[str, str]:
 
 
 def _opencode(url: str, home: Path) -> dict[str, str]:
+    # It tells the cost of models whose price and size it knows.
+    model = {"name": "fake-model", "cost": {"input": 3, "output": 15}, "limit": {"context": 128000, "output": 8192}}
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "options": {"baseURL": f"{url}/v1", "apiKey": "fake"},
-        "models": {"fake-model": {"name": "fake-model", "cost": {"input": 3, "output": 15}}},
+        "models": {"fake-model": model},
     }
     config = {"provider": {"fake": provider}, "model": "fake/fake-model", "autoupdate": False, "share": "disabled"}
     _write(home / "oc.json", json.dumps(config))

@@ -146,7 +146,10 @@ async def test_nothing_that_is_only_mentioned_is_read_run_or_fetched(kit, cli, t
     assert any("mallory" in body for body in trap.api.bodies())
 
 
-SINGS = {"claude": {"CANARY-outside"}}
+SINGS = {
+    "claude": {"CANARY-outside", "CANARY-inside", "CANARY-home", "CANARY-command", "picture"},
+    "opencode": {"CANARY-command"},
+}
 """What each CLI reads of the same words where its adapter does not break them."""
 
 

@@ -22,7 +22,8 @@ State = Literal["accepted", "running", "ended", "lost"]
 
 def wire_bytes(payload: str) -> int:
     """What a payload takes in a `chunks` frame, where its quotes and backslashes are escaped once more."""
-    return len(payload.encode()) + payload.count('"') + payload.count("\\") + CHUNK_OVERHEAD_BYTES
+    size = len(payload) if payload.isascii() else len(payload.encode())
+    return size + payload.count('"') + payload.count("\\") + CHUNK_OVERHEAD_BYTES
 
 
 @dataclass(slots=True, eq=False)
