@@ -33,6 +33,7 @@ class Users(Table):
 
 
 class Agents(Table):
+    none_yet = "An agent comes with its bridge: make one under Bridges."
     list_display = ("slug", "cli_kind", "bridge_link", "owner_link", "who_may_ask", "parallel", "is_enabled")
     list_select_related = ("bridge", "owner")
     list_filter = ("cli_kind", "who_may_ask", "is_enabled")
@@ -82,6 +83,7 @@ class BotAccounts(Table):
 
 
 class Projects(Table):
+    none_yet = "What is known of a project is told in all of its rooms. Make one, then choose it on the rooms' pages."
     list_display = ("slug", "title", "created_at")
     search_fields = ("slug", "title")
     autocomplete_fields = ("managers",)
