@@ -221,10 +221,12 @@ def _model() -> Iterator[str]:
         port = Path(directory) / "port"
         argv = [sys.executable, str(FAKE_API), "--port-file", str(port), "--log", str(Path(directory) / "log")]
         with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
-            while not (port.exists() and port.read_text().strip()):
-                time.sleep(0.02)
-            yield f"http://127.0.0.1:{port.read_text().strip()}"
-            process.kill()
+            try:
+                while not (port.exists() and port.read_text().strip()):
+                    time.sleep(0.02)
+                yield f"http://127.0.0.1:{port.read_text().strip()}"
+            finally:
+                process.kill()
 
 
 def _program(kit: Kit) -> str | None:
