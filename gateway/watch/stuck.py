@@ -44,11 +44,11 @@ class Look(NamedTuple):
 
 
 LOOKS: Final = {
-    "queued": Look(_QUEUED, "{count} questions wait for a composer longer than {limit} s"),
-    "composed": Look(_COMPOSED, "{count} prompts wait for the runtime longer than {limit} s"),
-    "overdue": Look(_OVERDUE, "{count} rows are past their time for longer than {limit} s, and no sweep has looked"),
-    "unsaid": Look(_UNSAID, "{count} answers wait to be posted longer than {limit} s", CHAT_STUCK_S),
-    "unheld": Look(_UNHELD, "{count} bot accounts are held by no chat process for longer than {limit} s"),
+    "queued": Look(_QUEUED, "questions waiting for a composer longer than {limit} s: {count}"),
+    "composed": Look(_COMPOSED, "prompts waiting for the runtime longer than {limit} s: {count}"),
+    "overdue": Look(_OVERDUE, "rows past their time for longer than {limit} s, and no sweep has looked: {count}"),
+    "unsaid": Look(_UNSAID, "answers waiting to be posted longer than {limit} s: {count}", CHAT_STUCK_S),
+    "unheld": Look(_UNHELD, "bot accounts that no chat process has held for longer than {limit} s: {count}"),
 }
 
 

@@ -167,7 +167,7 @@ CASES = {
     "logs.secrets": ([["chat.log"]], []),
     "logs.canary": ([["gateway.log"]], []),
     "chat.clock": ([30.0], 0.5),
-    "work.stuck": ([["2 questions wait for a composer longer than 60 s"]], []),
+    "work.stuck": ([["questions waiting for a composer longer than 60 s: 2"]], []),
     "work.overdue": ([(2, 17)], (0, 0)),
     "work.notices": ([3], 0),
     "work.aside": ([1], 0),
