@@ -338,8 +338,12 @@ def test_files_that_others_may_read_are_found_and_mended(tmp_path, settings):
 def test_a_secret_in_a_command_line_is_found(settings):
     settings.NEXUS_ADMIN_TOKEN = "told-to-everybody-7f3a9c"
     with subprocess.Popen(
-        [sys.executable, "-c", "input()", settings.NEXUS_ADMIN_TOKEN], stdin=subprocess.PIPE
+        [sys.executable, "-c", "input('here')", settings.NEXUS_ADMIN_TOKEN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as teller:
+        # Before its first word the system may not know its arguments yet.
+        teller.stdout.read(4)
         found = BY_ID["files.told"].read()
         teller.communicate(b"\n")
 
