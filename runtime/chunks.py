@@ -139,7 +139,8 @@ class _Batch:
         if not moved:
             return
         if self._lines:
-            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            # Django's cursor lets psycopg's own errors out of a copy; callers tell a lost database by Django's.
+            with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(_COPY) as copy:
                 copy.write("".join(self._lines))
             self._lines.clear()
         texts = [run.has_text for run in moved]

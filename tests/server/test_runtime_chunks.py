@@ -2,13 +2,15 @@
 
 import random
 
+import psycopg
 import pytest
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from gateway.models import Invocation, State
 from nexus_bridge.protocol import Accepted, Ack, Chunk, Chunks, Drop, End, Error, Refused, Rewind, output_digest
 from runtime import chunks, dispatch, tasks
 from runtime.chunks import Arrival
+from tests.server.gateway_process import database_url
 from tests.server.hub_world import World, text
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.timeout(60)]
@@ -68,6 +70,26 @@ def test_a_whole_run_fits_into_one_transaction(run):
     run.refresh_from_db()
     assert (run.state, run.last_seq) == (State.DONE, 7)
     assert stored(run) == PAYLOADS
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_lost_within_a_copy_is_no_fault_of_the_frame(run, monkeypatch):
+    arrive(run, accepted(run))
+
+    def lock_and_lose(ids, *, lock=chunks._lock):
+        found = lock(ids)
+        with psycopg.connect(database_url(), autocommit=True) as outside:
+            outside.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chunks, "_lock", lock_and_lose)
+        with pytest.raises((OperationalError, InterfaceError)):
+            arrive(run, part(run, 1, 3))
+    connection.close()
+
+    assert arrive(run, part(run, 1, 3)).answers == [Ack(invocation=run.pk, seq=3)]
+    assert stored(run) == PAYLOADS[:3]
 
 
 @pytest.mark.parametrize("seed", range(6))
