@@ -343,6 +343,7 @@ def test_a_secret_in_a_command_line_is_found(settings):
         stdout=subprocess.PIPE,
     ) as teller:
         # Before its first word the system may not know its arguments yet.
+        assert teller.stdout is not None
         teller.stdout.read(4)
         found = BY_ID["files.told"].read()
         teller.communicate(b"\n")
