@@ -1,7 +1,7 @@
 """Bridges with what they said of themselves when they came, and their join codes."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -14,6 +14,7 @@ from django.utils import timezone
 from admin_ui.tables.base import Table, cut, link_column
 from gateway import staff
 from gateway.models import Bridge, JoinCode
+from nexus_bridge.protocol import Verdict
 
 LIMITS = (("callers", "people by name"), ("rooms", "rooms by name"))
 
@@ -55,7 +56,7 @@ def _rules(policy: dict[str, Any], *, has_tools: bool) -> str:
     if not policy:
         return ""
     parts = []
-    for verdict in ("deny", "local", "ask", "allow"):
+    for verdict in get_args(Verdict):
         count: dict[str, Any] = policy.get(verdict) or {}
         if count.get("rules"):
             tools = f" ({', '.join(count['tools'])})" if has_tools and count.get("tools") else ""

@@ -6,12 +6,12 @@ Pure rules. They hold whatever the hub says: the hub can only be stricter.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, get_args
 
 from nexus_bridge.orders import Refusal
 from nexus_bridge.protocol import Policy, Prompt, RuleCount, Verdict
 
-STRICTEST_FIRST: Final[tuple[Verdict, ...]] = ("deny", "local", "ask", "allow")
+STRICTEST_FIRST: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True)

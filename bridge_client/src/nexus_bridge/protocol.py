@@ -45,6 +45,7 @@ ChunkKind = Literal[
 ]
 CliKind = Literal["claude", "codex", "gemini", "cursor", "hermes", "opencode", "acp", "pty", "echo"]
 Verdict = Literal["deny", "local", "ask", "allow"]
+"""Strictest first."""
 Outcome = Literal["done", "failed", "cancelled", "interrupted"]
 RunState = Literal["accepted", "running", "ended", "lost"]
 ByeReason = Literal["replaced", "revoked", "slow", "upgrade_required", "shutting_down", "protocol_error", "silent"]
