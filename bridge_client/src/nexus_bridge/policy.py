@@ -3,13 +3,14 @@
 Pure rules. They hold whatever the hub says: the hub can only be stricter.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, get_args
 
 from nexus_bridge.orders import Refusal
-from nexus_bridge.protocol import Policy, Prompt, RuleCount, Verdict
+from nexus_bridge.protocol import TOOL_NAME, Policy, Prompt, RuleCount, Verdict
 
 STRICTEST_FIRST: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
@@ -137,8 +138,8 @@ def is_still_allowed(*, rules: Rules, act: Act) -> bool:
 
 
 def _is_plain(name: str) -> bool:
-    """A name that a frame takes: visible ASCII, not too long."""
-    return 0 < len(name) <= 64 and all("!" <= sign <= "~" for sign in name)
+    """A name that a frame takes."""
+    return re.match(TOOL_NAME, name) is not None
 
 
 def _fits(condition: Condition, *, act: Act) -> bool:

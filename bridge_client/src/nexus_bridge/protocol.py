@@ -38,7 +38,8 @@ Slug = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{1,63}\Z")]
 Short = Annotated[str, Meta(max_length=200)]
 Sentence = Annotated[str, Meta(max_length=2_000)]
 Count = Annotated[int, Meta(ge=0, le=100_000)]
-ToolPattern = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,64}\Z")]
+TOOL_NAME: Final = r"^[\x21-\x7e]{1,64}\Z"
+ToolPattern = Annotated[str, Meta(pattern=TOOL_NAME)]
 
 ChunkKind = Literal[
     "session", "text", "thinking", "tool_call", "tool_result", "permission", "notice", "usage", "file", "done"
