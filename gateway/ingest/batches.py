@@ -1,7 +1,7 @@
 """What goes into one transaction, and what came of it?"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.rocketchat.events import ChatMessage, Document
 
@@ -53,10 +53,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """One message of a batch: what to store, and what was said first, for only that can ask somebody."""
+    """One message of a batch: what to store, and what was said first, for only that can ask somebody.
+
+    `place`: how many others came before it, which is the order of what was said within one millisecond.
+    """
 
     newest: ChatMessage
     first: ChatMessage
+    place: int
 
 
 def fold(messages: Iterable[ChatMessage]) -> list[Versions]:
@@ -65,9 +69,9 @@ def fold(messages: Iterable[ChatMessage]) -> list[Versions]:
     for message in messages:
         known = found.get(message.rc_id)
         if known is None:
-            found[message.rc_id] = Versions(message, message)
+            found[message.rc_id] = Versions(message, message, len(found))
         elif message.updated > known.newest.updated:
-            found[message.rc_id] = Versions(message, known.first)
+            found[message.rc_id] = replace(known, newest=message)
         elif message.updated < known.first.updated:
-            found[message.rc_id] = Versions(known.newest, message)
+            found[message.rc_id] = replace(known, first=message)
     return [found[rc_id] for rc_id in sorted(found)]

@@ -15,14 +15,17 @@ PROGRAM_ACCOUNTS: Final = frozenset({"rocket.cat"})
 _encode = msgspec.json.Encoder().encode
 
 # A message is newer by the chat's own `_updatedAt`; a tombstone stays one. `{text}` differs for agents' own edits.
+# Row ids are drawn in the order in which the chat told the messages, rows are locked in the order of the chat's ids.
 _UPSERT: LiteralString = """
-INSERT INTO messages (rc_id, room_id, user_id, agent_id, text, thread, system_type, ts, rc_updated_at, edited_at,
+INSERT INTO messages (id, rc_id, room_id, user_id, agent_id, text, thread, system_type, ts, rc_updated_at, edited_at,
                       deleted_at, attachments, reactions, remembered_at)
-SELECT x.id, x.room, x.usr, x.agent, x.msg, x.thread, x.kind, to_timestamp(x.ts / 1000.0),
+SELECT x.pk, x.id, x.room, x.usr, x.agent, x.msg, x.thread, x.kind, to_timestamp(x.ts / 1000.0),
        to_timestamp(x.upd / 1000.0), to_timestamp(x.edited / 1000.0), CASE WHEN x.gone THEN now() END,
        x.att, x.rea, CASE WHEN x.quiet THEN now() END
-FROM json_to_recordset(%s::json) AS x(id text, room bigint, usr bigint, agent bigint, msg text, thread text, kind text,
-     ts bigint, upd bigint, edited bigint, gone boolean, att jsonb, rea jsonb, quiet boolean)
+FROM (SELECT nextval('messages_id_seq') AS pk, told.* FROM json_to_recordset(%s::json) AS told(
+     place int, id text, room bigint, usr bigint, agent bigint, msg text, thread text, kind text, ts bigint, upd bigint,
+     edited bigint, gone boolean, att jsonb, rea jsonb, quiet boolean) ORDER BY told.place) AS x
+ORDER BY x.id COLLATE "C"
 ON CONFLICT (rc_id) DO UPDATE SET
     text = {text}, system_type = EXCLUDED.system_type, rc_updated_at = EXCLUDED.rc_updated_at,
     edited_at = EXCLUDED.edited_at, deleted_at = EXCLUDED.deleted_at, attachments = EXCLUDED.attachments,
@@ -108,10 +111,13 @@ def users(people: Iterable[Person], *, programs: Collection[str]) -> dict[str, i
     return dict(found)
 
 
-def row(message: ChatMessage, *, room_id: int, user_id: int | None, agent_id: int | None) -> dict[str, Any]:
+def row(
+    message: ChatMessage, *, place: int, room_id: int, user_id: int | None, agent_id: int | None
+) -> dict[str, Any]:
     """The columns of one version, for `upsert`."""
     is_gone = message.is_tombstone
     return {
+        "place": place,
         "id": message.rc_id,
         "room": room_id,
         "usr": user_id,

@@ -149,7 +149,13 @@ class Ingest:
         for one in found:
             said = one.newest
             agent_id = bots.agents.get(said.user_id)
-            document = rows.row(said, room_id=known[said.rid][0], user_id=people.get(said.user_id), agent_id=agent_id)
+            document = rows.row(
+                said,
+                place=one.place,
+                room_id=known[said.rid][0],
+                user_id=people.get(said.user_id),
+                agent_id=agent_id,
+            )
             is_own_edit = agent_id is not None and said.edited_by in ("", said.user_id)
             (keep if is_own_edit else follow).append(document)
         return rows.upsert(follow, keeps_replies=False) | rows.upsert(keep, keeps_replies=True)

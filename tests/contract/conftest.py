@@ -92,7 +92,10 @@ class Person:
         return self.http.get(f"/api/v1/{route}", params=query, headers=self.headers)
 
     def ok_post(self, route: str, **body: Any) -> dict[str, Any]:
-        return _ok(self.post(route, **body))
+        """Its answer, once the millisecond is over: what happens within one has no order in the chat."""
+        answer = _ok(self.post(route, **body))
+        time.sleep(0.001)
+        return answer
 
     def ok_get(self, route: str, **query: Any) -> dict[str, Any]:
         return _ok(self.get(route, **query))

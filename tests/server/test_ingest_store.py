@@ -49,6 +49,15 @@ def test_an_edit_follows_and_opens_nothing(room):
     assert not Invocation.objects.exists()
 
 
+def test_what_was_said_within_one_millisecond_stays_in_the_order_the_chat_told_it(room):
+    at = {"$date": 1_795_338_000_000}
+    told = [said(f"line {number}", _id=f"{9 - number}-sorts-otherwise", ts=at) for number in range(10)]
+
+    Ingest().store(Batch(messages=told))
+
+    assert [row.text for row in Message.objects.order_by("ts", "pk")] == [message.text for message in told]
+
+
 def test_an_older_version_that_comes_late_changes_nothing(room):
     first = document("first")
     newer = edited(first, "second")
