@@ -3,11 +3,16 @@
 import json
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from admin_ui.tables.base import Table, actor, cut, link_column, text_column
+from composer.memory.fact_words import MAX_VALUE_CHARS
 from composer.models import Fact, Landmark, Memory, Summary
 from gateway import changes, staff
 from gateway.changes import ChangeError
@@ -86,9 +91,20 @@ class Facts(Forgettable):
         changes.forget_fact(fact_id=obj.pk, actor=actor(request))
 
 
+class MemoryForm(forms.ModelForm):  # type: ignore[type-arg]
+    correction = forms.CharField(
+        required=False,
+        max_length=MAX_VALUE_CHARS,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="What holds instead. It becomes a fact that prompts carry; what was said stays as it was said.",
+    )
+
+
 class Memories(Forgettable):
     """Mem0's rows have no order of their own; they are found by scope or words."""
 
+    form = MemoryForm
+    editable = ("correction",)
     list_display = ("id", "scope", "said", "message")
     ordering = ("pk",)
     search_fields = ("payload__data", "=payload__run_id")
@@ -111,6 +127,16 @@ class Memories(Forgettable):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         return (found_memories(queryset, search_term), False) if search_term else (queryset, False)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
+        """Who may only look is shown no field that is no column."""
+        names = super().get_fields(request, obj)
+        return names if self._open_ones(request) else tuple(name for name in names if name not in self.editable)
+
+    def changed(self, request: HttpRequest, obj: Any, values: dict[str, Any]) -> None:
+        fact_id = changes.correct_memory(memory_id=obj.pk, actor=actor(request), text=values["correction"])
+        where = reverse("admin:composer_fact_change", args=[fact_id])
+        messages.info(request, format_html('<a class="nx-link" href="{}">Fact {}</a> says so now.', where, fact_id))
 
     def forget(self, request: HttpRequest, obj: Any) -> None:
         changes.forget_memory(memory_id=obj.pk, actor=actor(request))

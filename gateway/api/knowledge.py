@@ -10,6 +10,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from composer.memory.fact_words import MAX_VALUE_CHARS
 from composer.models import Fact, Landmark, Memory
 from gateway import changes
 from gateway.api.base import IF_MATCH, Listed
@@ -128,6 +129,10 @@ class MemoryRow(serializers.ModelSerializer[Memory]):
         return str((memory.payload or {}).get("msg", ""))
 
 
+class MemoryCorrection(Strict):
+    text = serializers.CharField(max_length=MAX_VALUE_CHARS)
+
+
 class Memories(Listed):
     queryset = Memory.objects.defer("vector")
     serializer_class = MemoryRow
@@ -146,6 +151,16 @@ class Memories(Listed):
         if found is None:
             raise NotFound(f"There is no memory {self.kwargs['pk']}.")
         return found  # type: ignore[no-any-return]
+
+    @extend_schema(request=MemoryCorrection, responses=FactRow, parameters=[IF_MATCH])
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Correct it: the answer is the fact that says from now on what holds instead."""
+        given = self.read(request, MemoryCorrection)
+        with transaction.atomic():
+            row = self.row()
+            self.check_match(request, row)
+            fact_id = changes.correct_memory(memory_id=row.pk, actor=name_of(request), text=given["text"])
+        return Response(FactRow(Fact.objects.select_related("set_by").get(pk=fact_id)).data)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:

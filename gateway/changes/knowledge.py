@@ -8,11 +8,12 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from composer import landmarks
-from composer.memory import client
+from composer.memory import client, facts
+from composer.memory.fact_words import MAX_VALUE_CHARS
 from composer.models import Fact, Landmark, Memory
-from gateway import audit
+from gateway import audit, sql
 from gateway.changes.errors import BadValueError, ConflictError, GoneError
-from gateway.changes.texts import checked_json
+from gateway.changes.texts import checked, checked_json
 from gateway.models import Grant
 
 LANDMARK_KINDS: Final = ("decision", "spec", "code", "question", "action")
@@ -61,12 +62,39 @@ def change_landmark(*, landmark_id: int, actor: str, kind: str | None = None, is
             audit.record(actor=actor, action="landmark_changed", target=str(landmark.message_id), **detail)
 
 
+def correct_memory(*, memory_id: uuid.UUID, actor: str, text: str) -> int:
+    """Say what holds instead, as a fact of the memory's scope with its message as source. The fact's number.
+
+    What was said stays what was said, and still finds its message; prompts carry the correction. Raises ChangeError.
+    """
+    text = checked(text, field="text", at_most=MAX_VALUE_CHARS)
+    if not text:
+        raise BadValueError("text says nothing; write what holds instead, or forget the memory", field="text")
+    with transaction.atomic():
+        memory = _memory(memory_id)
+        learned = Fact.objects.filter(memory_id=memory_id).first()
+        if learned is not None:
+            correct_fact(fact_id=learned.pk, actor=actor, value=text, expires_at=learned.expires_at)
+            return learned.pk
+        message = str((memory.payload or {}).get("msg", ""))
+        # Of the row's own word only the message is taken: where that is said now is in our own tables.
+        places = sql.rows(
+            "SELECT nexus_scope_of_room(room_id) FROM messages WHERE id = %s AND deleted_at IS NULL",
+            [int(message) if message.isdigit() and len(message) < 19 else 0],
+        )
+        if not places:
+            raise ConflictError(f"the message of memory {memory_id} is gone, and the memory will follow")
+        try:
+            fact_id, _ = facts.remember(scope=places[0][0], key="", value=text, message_id=int(message), user_id=None)
+        except facts.TooManyFactsError as error:
+            raise ConflictError(str(error)) from error
+        audit.record(actor=actor, action="memory_corrected", target=str(memory_id), fact=fact_id)
+    return fact_id
+
+
 def forget_memory(*, memory_id: uuid.UUID, actor: str) -> None:
     """Have mem0-api delete all memories of this one's message; their table is its alone. Raises ChangeError."""
-    memory = Memory.objects.filter(pk=memory_id).only("payload").first()
-    if memory is None:
-        raise GoneError(f"there is no memory {memory_id}")
-    message = (memory.payload or {}).get("msg")
+    message = (_memory(memory_id).payload or {}).get("msg")
     if message is None:
         raise ConflictError(f"memory {memory_id} comes from no message, so mem0-api can't be asked to delete it")
     try:
@@ -75,6 +103,13 @@ def forget_memory(*, memory_id: uuid.UUID, actor: str) -> None:
         raise ConflictError(f"mem0-api did not forget it: {error}; try again") from error
     with transaction.atomic():
         audit.record(actor=actor, action="memory_forgotten", target=str(memory_id), message=str(message))
+
+
+def _memory(memory_id: uuid.UUID) -> Memory:
+    memory = Memory.objects.filter(pk=memory_id).only("payload").first()
+    if memory is None:
+        raise GoneError(f"there is no memory {memory_id}")
+    return memory
 
 
 def take_back_grant(*, grant_id: int, actor: str) -> None:

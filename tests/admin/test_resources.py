@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 from django.test import AsyncClient
 
 from composer.memory import client as memory
-from composer.models import Memory
+from composer.models import Fact, Memory
 from gateway.api import stream
 from gateway.api.urls import router
-from gateway.models import AuditEntry, Invocation, State
+from gateway.models import AuditEntry, Invocation, Message, State
 from runtime.models import Chunk
 from tests.admin import rows
 from tests.admin.asking import path, send
@@ -127,6 +128,57 @@ def test_a_memory_is_forgotten_by_the_service_that_keeps_it(api, operator, it, m
 
     assert asked == [("DELETE", f"/memories?msg={it.row.message_id}")]
     assert AuditEntry.objects.get(action="memory_forgotten").target == str(pk)
+
+
+@pytest.mark.parametrize("door", ["api", "site"])
+def test_a_corrected_memory_is_a_fact_that_prompts_carry_with_its_message_as_source(api, operator, it, door):
+    pk = Memory.objects.get().pk
+
+    for text in ("We deploy on Mondays.", "We deploy on Tuesdays."):
+        if door == "api":
+            answer = send(api, "PATCH", f"memories/{pk}", {"text": text})
+            assert (answer.status_code, answer.json()["value"]) == (200, text)
+        else:
+            page = operator.post(f"/admin/composer/memory/{pk}/change/", {"correction": text}, follow=True)
+            assert "says so now" in page.content.decode()
+
+    fact = Fact.objects.exclude(key="database").get(source_message=it.row.message)
+    assert (fact.scope, fact.value, fact.confidence) == ("room:rid-backend", "We deploy on Tuesdays.", 1.0)
+    assert not Memory.objects.filter(payload__data=fact.value).exists()
+    assert AuditEntry.objects.filter(action="memory_corrected", target=str(pk)).count() == 2
+
+
+def test_correcting_a_learned_memory_corrects_its_fact(api, it):
+    pk = Memory.objects.get().pk
+    learned = Fact.objects.create(
+        scope="room:rid-backend", key=f"learned-{pk}", value="Fridays", confidence=0.6, memory_id=pk,
+        source_message=it.row.message,
+    )  # fmt: skip
+
+    answer = send(api, "PATCH", f"memories/{pk}", {"text": "Mondays"})
+
+    learned.refresh_from_db()
+    assert answer.json()["id"] == learned.pk
+    assert (learned.value, learned.confidence) == ("Mondays", 1.0)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 1_001, "\u0000"])
+def test_a_correction_that_says_nothing_usable_is_refused_with_a_sentence(api, it, text):
+    answer = send(api, "PATCH", f"memories/{Memory.objects.get().pk}", {"text": text})
+
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "bad_value"
+
+
+def test_a_memory_whose_message_is_gone_is_not_corrected(api, operator, it):
+    Message.objects.filter(pk=it.row.message_id).update(text="", deleted_at=Now())
+    pk = Memory.objects.get().pk
+
+    answer = send(api, "PATCH", f"memories/{pk}", {"text": "Mondays"})
+    page = operator.post(f"/admin/composer/memory/{pk}/change/", {"correction": "Mondays"}, follow=True)
+
+    assert answer.status_code == 409
+    assert "Nothing was changed: the message of memory" in page.content.decode()
 
 
 def test_a_landmark_is_taken_down_and_pinned_again(api, it):
