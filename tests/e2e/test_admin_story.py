@@ -17,6 +17,7 @@ from tests.world.world import World
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(240)]
 
 PASSWORD = "bea's pass phrase"
+SLUG = "echo-alice-story"
 WAIT_MS = 30_000
 SOCKETS = ("bridge", "console")
 OPEN_SOCKETS = """(addresses) => Promise.all(addresses.map((address) => new Promise((tell) => {
@@ -57,6 +58,11 @@ def log_in(page, world: World, token: str) -> None:
     page.get_by_role("button", name=re.compile("Log in")).click()
 
 
+def say(talk, text: str) -> None:
+    talk.get_by_label("Write a message").fill(text)
+    talk.get_by_label("Write a message").press("Enter")
+
+
 def troubles(page) -> list[str]:
     return page.locator("li", has=page.get_by_role("img", name="in trouble")).all_inner_texts()
 
@@ -81,6 +87,9 @@ def laptop(world: World, *, link: str) -> Process:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bridge token   good" in done.stdout
+    (config,) = home.rglob("bridge.toml")
+    with config.open("a") as file:  # its last table is the agent's
+        file.write('[agent.options]\nscripted = "true"\n')
     return Process(name="bridge-story", argv=(program, "run"), env=env, cwd=home, restart=False)
 
 
@@ -89,10 +98,22 @@ def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
     world.person("alice")
     bea(world)
     room = world.room("story", owner="alice", members=["bea"])
-    base = world.stack.gateway_url
 
-    # The door
-    admin.goto(f"{base}/admin/")
+    through_the_door(admin, world)
+    bridge_by_a_link(admin, world, room=room)
+    question_seen_in_the_console(admin, talk, world)
+    endless_run_stopped_from_the_console(admin, talk)
+    what_it_saw(admin)
+    heard = list(complaints)
+    gateway_away_and_back(admin, world)
+    complaints[:] = heard  # the browser says of each try that nobody answered
+    end_of_the_bridge(admin, world)
+
+    assert complaints == []
+
+
+def through_the_door(admin, world: World) -> None:
+    admin.goto(f"{world.stack.gateway_url}/admin/")
     log_in(admin, world, "not the token at all, but as long as one may be")
     expect(admin.get_by_text("is not right").first).to_be_visible()
     log_in(admin, world, world.stack.env["NEXUS_ADMIN_TOKEN"])
@@ -101,7 +122,10 @@ def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
     world.until(lambda: all_is_well(admin), what="all parts are well", timeout_s=90)
     shoot(admin, "dashboard")
 
-    # A bridge for Alice, and a link instead of a token
+
+def bridge_by_a_link(admin, world: World, *, room) -> None:
+    """A bridge for Alice, and a link instead of a token."""
+    base = world.stack.gateway_url
     admin.get_by_role("link", name="Bridges").click()
     admin.goto(f"{base}/admin/bridges/new/")
     admin.get_by_label("User").fill("alice")
@@ -115,13 +139,14 @@ def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
     admin.get_by_role("button", name="Join link").click()
     link = admin.locator("#join-link").inner_text()
     world.stack.add(laptop(world, link=link))
-    world.wait_online("echo-alice-story")
-    world.wait_in_room(room, ["echo-alice-story"])
+    world.wait_online(SLUG)
+    world.wait_in_room(room, [SLUG])
     admin.goto(f"{base}/admin/gateway/bridge/?is=online")
-    admin.get_by_role("link", name="echo-alice-story").first.click()
+    admin.get_by_role("link", name=SLUG).first.click()
 
-    # A question in the chat, seen in the console
-    admin.goto(f"{base}/admin/console/")
+
+def question_seen_in_the_console(admin, talk, world: World) -> None:
+    admin.goto(f"{world.stack.gateway_url}/admin/console/")
     expect(admin.get_by_text("live", exact=True)).to_be_visible()
     talk.goto(world.stack.chat_url)
     form = talk.get_by_role("form", name="Log in")
@@ -129,25 +154,36 @@ def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
     form.get_by_label("Password").fill(PASSWORD)
     form.get_by_role("button", name="Log in").click()
     talk.get_by_role("navigation", name="Rooms").get_by_role("button", name="story").click()
-    talk.get_by_label("Write a message").fill("@echo-alice-story what is the answer to question 4711?")
-    talk.get_by_label("Write a message").press("Enter")
-    row = admin.get_by_role("button", name=re.compile("question 4711"))
-    row.click()
+    say(talk, f"@{SLUG} what is the answer to question 4711?")
+    admin.get_by_role("button", name=re.compile("question 4711")).click()
     expect(admin.locator("#nx-run-state")).to_contain_text("done")
     expect(admin.locator("#nx-output")).to_contain_text("4711")
     expect(talk.get_by_text(re.compile("tokens"))).to_be_visible()
     shoot(admin, "console")
 
-    # What it saw
+
+def endless_run_stopped_from_the_console(admin, talk) -> None:
+    say(talk, f"@{SLUG} [[hang]] number 4712")
+    admin.get_by_role("button", name=re.compile("number 4712")).click()
+    expect(admin.locator("#nx-output")).to_contain_text("Waiting.")
+    admin.get_by_role("button", name="Stop").click()
+    expect(admin.locator("#nx-run-state")).to_contain_text("cancelled")
+    expect(talk.get_by_text("Stopped by the operator.", exact=True)).to_be_visible()
+
+
+def what_it_saw(admin) -> None:
+    admin.get_by_role("button", name=re.compile("question 4711")).click()
+    expect(admin.locator("#nx-output")).to_contain_text("4711")
     admin.get_by_role("link", name="What it saw").click()
     expect(admin.get_by_role("heading", name=re.compile("What it saw"))).to_be_visible()
     expect(admin.locator(".nx-section").last).to_contain_text("question 4711")
     shoot(admin, "prompt")
 
-    # The gateway goes away and comes back; the console goes on
-    admin.goto(f"{base}/admin/console/")
+
+def gateway_away_and_back(admin, world: World) -> None:
+    """The console goes on where it was, and asks again from there."""
+    admin.goto(f"{world.stack.gateway_url}/admin/console/")
     expect(admin.get_by_text("live", exact=True)).to_be_visible()
-    heard = len(complaints)
     pid = world.stack.kill("gateway")
     expect(admin.get_by_text("trying again")).to_be_visible()
     assert pid is not None
@@ -156,22 +192,21 @@ def test_from_the_login_to_the_last_answer(world: World, pages) -> None:
     admin.get_by_role("button", name=re.compile("question 4711")).click()
     admin.get_by_role("button", name="Ask again").click()
     expect(admin.get_by_role("button", name=re.compile("question 4711"))).to_have_count(2)
-    del complaints[heard:]  # the browser says of each try that nobody answered
 
-    # The end of the bridge
-    (bridge,) = world.query("SELECT id FROM bridges WHERE name = 'echo-alice-story'")
-    world.wait_online("echo-alice-story")
+
+def end_of_the_bridge(admin, world: World) -> None:
+    base = world.stack.gateway_url
+    (bridge,) = world.query("SELECT id FROM bridges WHERE name = %s", SLUG)
+    world.wait_online(SLUG)
     admin.goto(f"{base}/admin/bridges/{bridge['id']}/revoke/")
-    admin.get_by_role("button", name="Revoke echo-alice-story").click()
+    admin.get_by_role("button", name=f"Revoke {SLUG}").click()
     expect(admin.get_by_text("is revoked; its connection ends")).to_be_visible()
     world.until(lambda: "revoked" in world.stack.log("bridge-story"), what="the bridge hears that it is revoked")
     admin.goto(f"{base}/admin/gateway/bridge/?is=online")
-    expect(admin.get_by_role("link", name="echo-alice-story")).to_have_count(0)
+    expect(admin.get_by_role("link", name=SLUG)).to_have_count(0)
     admin.goto(f"{base}/admin/gateway/bridge/?is=revoked")
-    expect(admin.get_by_role("link", name="echo-alice-story").first).to_be_visible()
+    expect(admin.get_by_role("link", name=SLUG).first).to_be_visible()
     world.stack.take_down("bridge-story")
-
-    assert complaints == []
 
 
 def test_a_page_from_elsewhere_opens_no_socket_of_the_gateway(world: World, pages) -> None:

@@ -167,7 +167,8 @@ async def test_the_first_missed_mention_is_answered_if_it_is_young_and_said_to_b
         await until(lambda: Message.objects.filter(text="missed 119"), what="the last message")
 
     texts = [
-        text async for text in Message.objects.filter(system_type="").order_by("ts").values_list("text", flat=True)
+        text
+        async for text in Message.objects.filter(system_type="").order_by("ts", "pk").values_list("text", flat=True)
     ]
     assert row.message.text == "@echo first question"
     assert texts[:6] == ["before", "missed 0", "missed 1", "missed 2", "@echo first question", "missed 4"]
