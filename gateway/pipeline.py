@@ -7,7 +7,7 @@ from celery import Signature, chain
 from kombu import Producer
 
 from gateway import nudges
-from nexus_project import celery_app
+from nexus_project.celery import app as celery_app
 
 COMPOSE_TASK = "composer.compose"
 RUN_TASK = "runtime.run"

@@ -15,7 +15,6 @@ from django.db import connection, connections
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Now
 
-from composer.compose import claim_and_compose
 from composer.memory.remember import remember
 from gateway import audit, pipeline, retention, webhook_silence
 from gateway.invocations import next_claimable, offer, places, timers
@@ -89,6 +88,9 @@ def waiting_work() -> bool:
 
 def do_waiting_work() -> None:
     """Compose, dispatch and remember what waited, here and now."""
+    # Only the child that does this work needs the composer, which is a third of a process.
+    from composer.compose import claim_and_compose
+
     for invocation_id in _queued():
         claimed = claim_and_compose(invocation_id=invocation_id)
         if claimed is not None:

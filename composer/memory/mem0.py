@@ -8,10 +8,14 @@ from typing import Any
 
 from django.conf import settings
 
+from composer.memory import unused
 from composer.memory.embedder import Embedder, whole_name
 
 TABLE = "memories"
 """Made by our migration with Mem0's own definition: Mem0 would make it unlocked at first use, and lose a race."""
+
+NOTHING = "langchain"
+"""A name that Mem0's configuration lets pass, for what is not there: under "openai" it would load a client of 15 MiB."""
 
 POOL_SIZE = 4
 MODEL_TIMEOUT_S = 15.0
@@ -69,6 +73,13 @@ class NoHistory:
         """There is nothing."""
 
 
+class NoModel:
+    """In place of an embedder, which is ours, and of a language model where none is configured."""
+
+    def __init__(self, config: object) -> None:
+        self.config = config
+
+
 def pool() -> Any:
     from psycopg_pool import ConnectionPool
 
@@ -95,28 +106,35 @@ def pool() -> Any:
 
 
 def build(*, pool: Any, embedder: Primed) -> Any:
-    # Both must stand before the import: telemetry would call home and open a third store.
+    # All must stand before the import: telemetry would call home and open a third store.
     os.environ["MEM0_TELEMETRY"] = "False"
     os.environ.setdefault("MEM0_DIR", str(settings.NEXUS_STATE_DIR / "mem0"))
+    unused.leave_out()
     from mem0 import Memory
+    from mem0.utils.factory import EmbedderFactory, LlmFactory
 
     logging.getLogger("mem0").setLevel(logging.CRITICAL)
+    EmbedderFactory.provider_to_class[NOTHING] = f"{__name__}.NoModel"
+    LlmFactory.register_provider(NOTHING, f"{__name__}.NoModel")
+    nothing: dict[str, Any] = {"provider": NOTHING, "config": {}}
     model = {
         "model": settings.NEXUS_MEM0_LLM_MODEL or "none",
         "api_key": settings.NEXUS_MEM0_LLM_KEY or "none",
-        "openai_base_url": settings.NEXUS_MEM0_LLM_URL or "http://127.0.0.1:9/v1",
+        "openai_base_url": settings.NEXUS_MEM0_LLM_URL,
     }
+    learns = bool(settings.NEXUS_MEM0_LLM_URL)
     store = {"connection_pool": pool, "collection_name": TABLE, "embedding_model_dims": 1536, "hnsw": True}
     memory = Memory.from_config(
         {
             "vector_store": {"provider": "pgvector", "config": store},
-            "embedder": {"provider": "openai", "config": model},
-            "llm": {"provider": "openai", "config": model},
+            "embedder": nothing,
+            "llm": {"provider": "openai", "config": model} if learns else nothing,
             "history_db_path": ":memory:",
         }
     )
     memory.embedding_model = embedder
     memory.db.close()
     memory.db = NoHistory()
-    memory.llm.client = memory.llm.client.with_options(timeout=MODEL_TIMEOUT_S, max_retries=0)
+    if learns:
+        memory.llm.client = memory.llm.client.with_options(timeout=MODEL_TIMEOUT_S, max_retries=0)
     return memory

