@@ -77,7 +77,7 @@ def celery_p50_ms() -> float:
         from kombu import Connection, Producer
 
         from gateway import pipeline
-        from nexus_project import celery_app
+        from nexus_project.celery import app as celery_app
 
         marks = redis.Redis.from_url(f"{os.environ['NEXUS_REDIS_URL']}/3")
         waits = []

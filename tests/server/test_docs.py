@@ -10,7 +10,7 @@ from django.apps import apps
 from gateway import commands, pipeline
 from gateway.invocations import EDGES
 from nexus_bridge import protocol
-from nexus_project import celery_app
+from nexus_project.celery import app as celery_app
 
 ROOT = Path(__file__).resolve().parents[2]
 OUR_APPS = ("gateway", "composer", "runtime")
