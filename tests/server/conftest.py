@@ -6,6 +6,7 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 
 from composer import summarizer
 from composer.memory import recall, remember, working
+from tests.server.chat_world import Chat, devchat_process
 
 SAME_FOR_ALL = {"django_content_type", "auth_permission"}
 """Django writes these anew after each flush, which takes longer than most tests."""
@@ -35,3 +36,14 @@ def nobody_is_left_alone():
     """What an earlier test found out about neighbours that were down is forgotten."""
     for neighbour in (recall, remember, summarizer, working):
         neighbour._breaker.succeeded()
+
+
+@pytest.fixture(scope="module")
+def devchat_url(tmp_path_factory):
+    with devchat_process(tmp_path_factory.mktemp("devchat")) as url:
+        yield url
+
+
+@pytest.fixture
+def chat(devchat_url, db):
+    return Chat(devchat_url)

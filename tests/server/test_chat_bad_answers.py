@@ -5,20 +5,9 @@ from asgiref.sync import sync_to_async
 
 from gateway.models import Invocation, Message
 from tests.server import streaming
-from tests.server.chat_world import Chat, chat_process, devchat_process, online, until
+from tests.server.chat_world import chat_process, online, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.timeout(90)]
-
-
-@pytest.fixture(scope="module")
-def devchat_url(tmp_path_factory):
-    with devchat_process(tmp_path_factory.mktemp("devchat")) as url:
-        yield url
-
-
-@pytest.fixture
-def chat(devchat_url, db):
-    return Chat(devchat_url)
 
 
 @pytest.mark.parametrize(

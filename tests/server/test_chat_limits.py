@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from gateway.chat.pace import Budget
 from gateway.rocketchat.limits import SLACK_S, Limits
 from tests.server import streaming
-from tests.server.chat_world import Chat, chat_process, devchat_process, online, until
+from tests.server.chat_world import chat_process, online, until
 
 ROUTE = "POST chat.update"
 
@@ -104,17 +104,6 @@ def test_a_budget_never_gives_more_than_its_burst_and_what_has_grown_since(clock
 # The whole chat process against a server with its limits on
 
 AGENTS, ROOMS, WORDS = 4, 3, 4
-
-
-@pytest.fixture(scope="module")
-def devchat_url(tmp_path_factory):
-    with devchat_process(tmp_path_factory.mktemp("devchat")) as url:
-        yield url
-
-
-@pytest.fixture
-def chat(devchat_url, db):
-    return Chat(devchat_url)
 
 
 def limits_on(chat, **changes):

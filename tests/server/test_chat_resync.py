@@ -16,20 +16,9 @@ from gateway.chat import catch_up
 from gateway.models import BotAccount, Invocation, Message, Notice
 from gateway.rocketchat.calls import Call
 from gateway.rocketchat.clock import ChatClock
-from tests.server.chat_world import ADMIN_PASSWORD, Chat, chat_process, devchat_process, online, until
+from tests.server.chat_world import ADMIN_PASSWORD, Chat, chat_process, online, until
 
 HOUR_S = 3600
-
-
-@pytest.fixture(scope="module")
-def devchat_url(tmp_path_factory):
-    with devchat_process(tmp_path_factory.mktemp("devchat")) as url:
-        yield url
-
-
-@pytest.fixture
-def chat(devchat_url, db):
-    return Chat(devchat_url)
 
 
 def in_chat(function):

@@ -12,17 +12,11 @@ from asgiref.sync import sync_to_async
 from docker.ports import free_ports
 from gateway import webhook
 from gateway.models import Invocation, Message, Notice, RoomCursor, SetAside
-from tests.server.chat_world import Chat, chat_process, devchat_process, online, until
+from tests.server.chat_world import Chat, chat_process, online, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.timeout(60)]
 
 TOKEN = "the-token-of-the-webhook-in-these-tests"
-
-
-@pytest.fixture(scope="module")
-def devchat_url(tmp_path_factory):
-    with devchat_process(tmp_path_factory.mktemp("devchat")) as url:
-        yield url
 
 
 @pytest.fixture
