@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import msgspec
 from channels.consumer import AsyncConsumer
 from django.db import DatabaseError, InterfaceError
 
@@ -144,6 +145,8 @@ def _take(connection: Connection, frame: FromBridge, *, hub: Hub, size: int) -> 
             extra = {"bridge": connection.bridge_id, "code": frame.code, "about": frame.about}
             logger.warning("the bridge did not take a frame", extra=extra)
         case _:
+            if isinstance(frame, Refused | End):
+                frame = _with_storable_words(frame)
             if (fault := _fault(frame)) is not None:
                 about = type(frame).__name__.lower()
                 connection.bad_frame(Error(code="bad_field", about=about, message=f"bad_field: {fault}"))
@@ -175,9 +178,18 @@ def _fault(frame: object) -> str | None:
             if not _is_storable(chunk.payload):
                 return "a payload has a NUL or half a surrogate pair - `$.chunks[].payload`"
             seq += 1
-    elif isinstance(frame, Refused | End) and not (_is_storable(frame.reason) and _is_storable(frame.message)):
-        return "reason or message has a NUL or half a surrogate pair"
     return None
+
+
+def _with_storable_words(frame: Refused | End) -> Refused | End:
+    """The end of a run must come to be, whatever the CLI's last words were."""
+    if _is_storable(frame.reason) and _is_storable(frame.message):
+        return frame
+    return msgspec.structs.replace(frame, reason=_storable(frame.reason), message=_storable(frame.message))
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def _is_storable(text: str) -> bool:

@@ -14,6 +14,7 @@ from gateway.invocations.grants import Span
 from gateway.invocations.rights import may_decide
 from gateway.models import FINAL, Approval, Asks, Invocation, Purpose, User
 from nexus_bridge import events
+from nexus_bridge.strip import visible
 
 ANSWER_S: Final = 600
 """Silence for this long is a no."""
@@ -63,9 +64,9 @@ def ask_once(
         permission=_storable(permission)[:200],
         defaults={
             "kind": kind,
-            "tool": _storable(tool)[:200],
+            "tool": _storable(visible(tool))[:200],
             "tool_kind": tool_kind[:20],
-            "detail": _storable(detail),
+            "detail": _storable(visible(detail)),
             "asked": asked,
             "expires_at": Now() + timedelta(seconds=ANSWER_S),
         },

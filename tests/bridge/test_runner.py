@@ -14,6 +14,7 @@ from nexus_bridge.adapters.base import Capabilities, Profile, Spawn
 from nexus_bridge.adapters.base import Turn as AdapterTurn
 from nexus_bridge.events import AnyEvent, Done, File, Notice, Permission, Text, ToolCall
 from nexus_bridge.files import Fetched
+from nexus_bridge.masking import MASK
 from nexus_bridge.orders import Add, Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Packed
 from nexus_bridge.policy import Rules
@@ -189,6 +190,7 @@ class Bench:
         self.fetched = Fetched()
         self.asked_locally: list[Permission] = []
         self.local_answer = False
+        self.inherited: dict[str, str] = {}
         self.left: list[str] = []
         self.adapter: type[LineAdapter] = LineAdapter
         self.runner = self.make()
@@ -207,7 +209,7 @@ class Bench:
             send_files=self._send,
             cleaner=TextStripper,
             ask_locally=self._ask_locally,
-            inherited={},
+            inherited=self.inherited,
             mcp_url="ws://hub/mcp/",
         )
         return self.runner
@@ -338,6 +340,19 @@ async def test_what_the_cli_says_of_its_end_is_told(bench: Bench, done: Done, ou
     ending = await bench.ended()
 
     assert (ending.outcome, ending.reason, ending.message) == (outcome, reason, done.message)
+
+
+async def test_what_a_cli_says_of_its_failure_is_cleaned_and_masked_like_the_rest(bench: Bench) -> None:
+    bench.inherited = {"DEPLOY_PASSWORD": "correct-horse-battery"}
+    bench.make()
+    bench.start()
+    cli = await bench.process()
+
+    cli.says(Done(status="error", error_kind="auth", message="no \x1b[31mlogin\0 for correct-horse-battery"))
+    ending = await bench.ended()
+
+    assert (ending.reason, ending.message) == ("auth", f"no login for {MASK}")
+    assert "correct-horse" not in str(bench.host.said(7))
 
 
 async def test_a_cli_that_ends_in_its_turn_is_a_crash_with_its_last_words(bench: Bench) -> None:
@@ -565,6 +580,18 @@ async def test_a_question_goes_to_the_room_and_the_answer_to_the_cli(bench: Benc
 
     assert "answer p True go on;" in cli.stdin
     assert "too late" not in cli.stdin
+
+
+async def test_a_question_hides_nothing_of_what_would_be_done(bench: Bench) -> None:
+    command = "echo status \x1b]0;x; rm -rf ~ #\x07 \x9dmore\n\u202edone"
+    cli = await ask(bench, Rules(), detail=command)
+    await until(lambda: any(isinstance(event, Permission) for event in bench.host.said(7)))
+
+    (question,) = [event for event in bench.host.said(7) if isinstance(event, Permission)]
+    cli.says(Done(status="ok"))
+    await bench.ended()
+
+    assert question.detail == r"echo status \x1b]0;x; rm -rf ~ #\x07 \x9dmore" + "\n" + r"\u202edone"
 
 
 async def test_a_no_from_the_room_is_told_with_its_reason(bench: Bench) -> None:

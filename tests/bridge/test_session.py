@@ -477,6 +477,20 @@ def test_a_cli_is_paused_at_a_full_window_and_goes_on_when_half_is_acked(bridge:
     assert bridge.orders() == [Resume(invocation=7)]
 
 
+def test_a_paused_cli_goes_on_when_only_the_welcome_says_that_all_is_safe(bridge: Bridge) -> None:
+    bridge.connect(limits=HubLimits(unacked_bytes=1_000))
+    bridge.start(7)
+    bridge.say("x" * 600, "y" * 600)
+    bridge.said()
+    paused = bridge.orders()
+
+    bridge.session.disconnected()  # the ack was on its way
+    bridge.connect(limits=HubLimits(unacked_bytes=1_000), resume=[ResumeFrom(invocation=7, next_seq=3)])
+
+    assert paused == [Pause(invocation=7)]
+    assert bridge.orders() == [Resume(invocation=7)]
+
+
 def test_runs_take_turns_on_the_wire(bridge: Bridge) -> None:
     bridge.connect()
     bridge.start(1, session_key="a")

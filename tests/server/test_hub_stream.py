@@ -50,6 +50,21 @@ async def test_a_prompt_is_answered_and_every_chunk_is_stored(gateway, world):
     assert not await sync_to_async(Notice.objects.filter(kind="ended").exists)()
 
 
+async def test_a_run_ends_whatever_the_clis_last_words_were(gateway, world):
+    async with raw_bridge(gateway, world.token, world.agent) as bridge:
+        prompt = await offered(world, bridge)
+        run = {"invocation": prompt["invocation"], "fence": prompt["fence"]}
+        await bridge.send(type="accepted", **run)
+        sha256 = output_digest([])
+        await bridge.send(
+            type="end", seq=1, outcome="failed", sha256=sha256, reason="auth", message="no\0 login", **run
+        )
+        await bridge.until("ack", seq=1)
+
+    row = await until_state(world, run["invocation"], State.FAILED)
+    assert row.detail == "no\N{REPLACEMENT CHARACTER} login"
+
+
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 async def test_a_gateway_that_stops_says_so(world, tmp_path, server):
     with running_gateway(tmp_path, server=server) as gateway:

@@ -124,6 +124,8 @@ class Output:
         else:
             self._outbox.ack(run, seq=seq - 1)
             self._outbox.go_back(run, seq=seq, older=older)
+            # The ack that would have said so may have been lost with the connection before.
+            self._resume_below_half(run)
 
     def lose(self, run: Run, *, reason: str) -> None:
         """What can't be sent again is said plainly: in the `hello` of the next connection."""

@@ -20,7 +20,7 @@ CHUNK_WIRE_BYTES: Final = 30_000
 TAIL_BYTES: Final = 1024 * 1024
 """Of an output over its cap, this much of the end is kept; what lies before it is streamed until the cap less this."""
 
-NEVER_CUT: Final = frozenset({"id", "tool_call", "message"})
+NEVER_CUT: Final = frozenset({"id", "tool_call"})
 """Names that are compared, not read."""
 
 _OneEvent = TypeVar("_OneEvent", bound=Event)
@@ -118,13 +118,13 @@ class Packer:
     def _cleaned(self, event: _OneEvent) -> _OneEvent:
         """The texts of an event that is no stream; ids stay as the CLI gave them, for its answer is matched by them."""
         texts = {
-            name: self._clean(value)
+            name: self.clean(value)
             for name, value in msgspec.structs.asdict(event).items()
             if isinstance(value, str) and name not in NEVER_CUT
         }
         return msgspec.structs.replace(event, **texts)
 
-    def _clean(self, text: str) -> str:
+    def clean(self, text: str) -> str:
         cleaner = self._cleaner()
         return cleaner.feed(text) + cleaner.finish()
 

@@ -23,6 +23,7 @@ _UNWANTED = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _HARMLESS: Final = bytes([*b"\t\n", *range(0x20, 0x7F)])
 _ANY: Final = re.compile(rf"{_UNWANTED}|[\ud800-\udfff]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_HIDING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ANY_STRING: Final = re.compile(_STRING)
 _TOKEN: Final = re.compile(
     # One set in front, so that clean text is skipped at the speed of a search; group 1 or 2 marks an opened string.
@@ -115,6 +116,16 @@ class ByteStripper:
     def finish(self) -> str:
         """What an unfinished character at the very end is worth."""
         return self._stripper.feed(self._decoder.decode(b"", final=True))
+
+
+def visible(text: str) -> str:
+    """The same text with each sign that is not shown as itself written out: what a person decides about hides nothing."""
+    return _HIDING.sub(_written_out, text)
+
+
+def _written_out(sign: re.Match[str]) -> str:
+    number = ord(sign[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def clean(text: str) -> str:

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from nexus_bridge import events, policy
 from nexus_bridge.adapters.base import Adapter, Steerable
 from nexus_bridge.events import AnyEvent, Done, Notice, Permission
@@ -18,6 +20,7 @@ from nexus_bridge.orders import Add, Decide, Ending, Kill, Stop
 from nexus_bridge.packing import Cleaner, Packed, Packer, fits
 from nexus_bridge.protocol import Outcome, Prompt, Usage
 from nexus_bridge.settings import Agent, Limits
+from nexus_bridge.strip import visible
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,9 @@ OBEY_S: Final = 3.0
 
 MAX_QUESTIONS: Final = 64
 """Permission requests of one turn that may be open; one more is denied."""
+
+MAX_MESSAGE: Final = 2_000
+"""Characters of what a CLI says of its failure."""
 
 AskLocally = Callable[[str, Permission], Awaitable[bool]]
 """Put a question to the person at the bridge's own terminal."""
@@ -202,20 +208,21 @@ class Turn:
         found = policy.verdict(rules=self.agent.rules, act=self._act(question))
         if question.id in self._questions:
             return
+        shown = _shown(question)
         if found == "allow":
             self._answer(question, allow=True, note="")
         elif found == "deny" or len(self._questions) >= MAX_QUESTIONS:
             self._deny(question, note="The owner's policy denies this.")
-        elif found != "local" and not fits(question):
+        elif found != "local" and not fits(shown):
             self._deny(question, note="It is too long to be shown whole, so nobody can decide it. Take smaller steps.")
         elif found == "local":
-            task = self._loop.create_task(self._ask_here(question), name="ask-locally")
+            task = self._loop.create_task(self._ask_here(question, shown), name="ask-locally")
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
             self._wait_for_answer(question)
         else:
             self._wait_for_answer(question)
-            self._packer.add(question)
+            self._packer.add(shown)
             self._flush()
 
     def _act(self, question: Permission) -> policy.Act:
@@ -236,11 +243,11 @@ class Turn:
         expires_at = self._loop.time() + self._limits.permission_s
         self._questions[question.id] = _Question(permission=question, expires_at=expires_at)
 
-    async def _ask_here(self, question: Permission) -> None:
+    async def _ask_here(self, question: Permission, shown: Permission) -> None:
         waits = f"{question.name or 'A tool'} waits for the owner at the bridge's terminal."
         self._packer.add(Notice(level="warning", text=waits))
         self._flush()
-        is_allowed = await self._ask_locally(self.agent.slug, question)
+        is_allowed = await self._ask_locally(self.agent.slug, shown)
         if self._questions.pop(question.id, None) is not None and self.done is None:
             self._settle(question, allow=is_allowed, note="answered at the bridge's terminal")
 
@@ -371,19 +378,20 @@ class Turn:
         if done is None:
             return Ending(outcome="interrupted", reason="killed", exit_code=exit_code, usage=self.usage)
         outcome: Outcome = "interrupted" if done.status == "interrupted" else "failed"
-        reason = done.error_kind or done.status
         return Ending(
             outcome=outcome,
-            reason=reason,
-            message=_sentence(done.message),
+            reason=done.error_kind or done.status,
+            message=self._packer.clean(done.message)[:MAX_MESSAGE],
             exit_code=exit_code,
             usage=self.usage,
         )
 
 
-def _sentence(text: str) -> str:
-    """What a CLI says of its failure, cut to what a frame takes."""
-    return text.encode(errors="replace").decode()[:2_000]
+def _shown(question: Permission) -> Permission:
+    """As people see it. Cleaning takes escape sequences away with what they hold, and a shell would run that all the same."""
+    return msgspec.structs.replace(
+        question, name=visible(question.name), title=visible(question.title), detail=visible(question.detail)
+    )
 
 
 def resolved(path: str, *, workdir: Path) -> str:
