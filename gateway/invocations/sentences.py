@@ -56,6 +56,14 @@ SENTENCES: Final[dict[str, str]] = {
     "model": f"{{agent}}'s CLI can't use its model{{because}}. Its owner has to choose another; then {RETRY}",
     "network": f"{{agent}}'s CLI could not reach its model{{because}}. {RETRY}",
     "permission": f"{{agent}} was not permitted what it needed{{because}}. {RETRY}",
+    "needs_input": (
+        "{agent}'s CLI waits for input that nobody can give it{because}. Its owner can answer that once by hand, or set it up so"
+        f" that it does not ask (a login, a key, a flag); then {RETRY}"
+    ),
+    "empty_output": (
+        "{agent}'s CLI ended as if all were well, but gave no answer{because}. Its owner can run it in a terminal and see what"
+        f" it misses; then {RETRY}"
+    ),
     "crash": f"{{agent}}'s CLI crashed{{because}}. {RETRY}",
     "timeout": f"{{agent}}'s CLI waited too long for its model{{because}}. {RETRY}",
     "session": f"{{agent}}'s CLI could not go on with its earlier session{{because}}. {RETRY}",

@@ -89,24 +89,24 @@ async def test_a_repl_without_a_known_prompt_ends_its_turn_by_silence(ask):
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "words"),
+    ("script", "kind", "words"),
     [
-        ("exit 0", "error", "The program ended without saying anything."),
-        ("echo nearly; exit 3", "error", "The program ended with exit code 3."),
-        ("printf 'fatal: broken'; exit 3", "error", "The program ended with exit code 3. fatal: broken"),
+        ("exit 0", "empty_output", "The program ended without saying anything."),
+        ("echo nearly; exit 3", "crash", "The program ended with exit code 3."),
+        ("printf 'fatal: broken'; exit 3", "crash", "The program ended with exit code 3. fatal: broken"),
     ],
 )
-async def test_a_program_that_fails_says_how(ask, script, status, words):
+async def test_a_program_that_fails_says_how(ask, script, kind, words):
     (said,) = await ask(adapter("/bin/sh", "-c", script), "x")
 
-    assert (done_of(said).status, done_of(said).message) == (status, words)
+    assert done_of(said) == Done(status="error", error_kind=kind, message=words)
 
 
 async def test_a_question_at_the_terminal_ends_the_turn_and_is_shown(ask, monkeypatch):
     monkeypatch.setattr("nexus_bridge.adapters.pty.QUESTION_QUIET_S", 0.3)
     (said,) = await ask(adapter("/bin/sh", "-c", "read _; printf 'Password for alice: '; sleep 60"), "x")
 
-    assert done_of(said).error_kind == "permission"
+    assert done_of(said).error_kind == "needs_input"
     assert "Password for alice:" in done_of(said).message
 
 
@@ -124,7 +124,7 @@ def test_an_editor_ends_the_turn_when_it_falls_silent_however_its_output_is_cut(
         pty.feed(painted[cut:])
 
         done = done_of(pty.quiet())
-        assert done.error_kind == "permission"
+        assert done.error_kind == "needs_input"
         assert "fills the screen" in done.message
 
 

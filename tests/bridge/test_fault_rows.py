@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_bridge import events, tokens
+from nexus_bridge import events, silence, tokens
 from nexus_bridge.masking import MASK
 from nexus_bridge.protocol import Cancel, RunLimits
 from tests.bridge.test_strip import FORBIDDEN
@@ -33,10 +33,14 @@ LIMITS = {
     "creeps-for-ever": RunLimits(idle_s=3.0, wall_s=7.0),
 }
 
+# Where the kernel does not show what a process waits for, silence is all there is to tell.
+AWAITS = "needs_input" if silence.is_visible() else "idle_timeout"
+
 # Row of the fault matrix, agent, CLI kind, what its program does, how the run ends and why.
 ENDS: list[tuple[str, str, str, str, str]] = [
     ("silent", "claude", "--silent", "failed", "idle_timeout"),
-    ("says-nothing", "pty", "--end 0", "failed", "unknown"),
+    ("says-nothing", "pty", "--end 0", "failed", "empty_output"),
+    ("says-nothing-on-pipes", "claude", "--end 0", "failed", "empty_output"),
     ("ends-at-once", "claude", "--end 3", "failed", "crash"),
     (
         "stubborn",
@@ -52,11 +56,11 @@ ENDS: list[tuple[str, str, str, str, str]] = [
     ("long-line", "claude", "--long-line 60000000 --end 0", "failed", "crash"),
     ("noise", "pty", "--noise --end 0", "done", ""),
     ("broken-json", "claude", "--broken-json --end 0", "failed", "crash"),
-    ("wants-password", "pty", "--ask-password", "failed", "permission"),
+    ("wants-password", "pty", "--ask-password", "failed", "needs_input"),
     ("tells-secrets", "pty", "--tell-secrets 7 --end 0", "done", ""),
-    ("opens-editor", "pty", "--open-editor", "failed", "permission"),
-    ("opens-editor-on-pipes", "claude", "--open-editor", "failed", "idle_timeout"),
-    ("awaits-input", "claude", "--await-input", "failed", "idle_timeout"),
+    ("opens-editor", "pty", "--open-editor", "failed", "needs_input"),
+    ("opens-editor-on-pipes", "claude", "--open-editor", "failed", AWAITS),
+    ("awaits-input", "claude", "--await-input", "failed", AWAITS),
     ("many-lines", "pty", f"--lines {MANY_LINES} --end 0", "done", ""),
     ("creeps", "pty", "--creep 5 --end 0", "done", ""),
     ("creeps-for-ever", "pty", "--creep 600", "failed", "wall_timeout"),
@@ -133,6 +137,7 @@ async def test_each_fault_ends_its_own_run_with_a_reason_and_leaves_nothing(hub:
     assert sum(len(chunk.payload) for chunk in rows["flood"].chunks) < 1_300_000
     assert any("left out" in chunk.payload for chunk in rows["flood"].chunks)
     assert "Password" in str(rows["wants-password"].end)
+    assert "without saying anything" in str(rows["says-nothing"].end)
     assert "fills the screen, an editor perhaps" in str(rows["opens-editor"].end)
     assert rows["many-lines"].text.splitlines() == [
         f"line {number} of {MANY_LINES}" for number in range(1, MANY_LINES + 1)

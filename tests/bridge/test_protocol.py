@@ -215,3 +215,10 @@ def test_an_event_of_a_newer_bridge_is_no_error() -> None:
     assert events.decode('{"kind": "hologram"}') is None
     assert events.decode('{"kind": "text", "delta": "hi", "colour": "red"}') == events.Text(delta="hi")
     assert events.decode("[" * 100_000) is None
+
+
+def test_a_failure_that_only_a_newer_bridge_can_name_is_a_failure_all_the_same() -> None:
+    newer = '{"kind": "done", "status": "error", "error_kind": "gremlins", "message": "a wire came off"}'
+
+    assert events.decode(newer) == events.Done(status="error", error_kind="unknown", message="a wire came off")
+    assert events.decode('{"kind": "done", "status": "hovering"}') is None

@@ -42,6 +42,7 @@ class FakeProcess:
         self.is_stdin_closed = False
         self.limit_hit = ""
         self.stderr_tail = ""
+        self.awaits_input = False
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
         self._exited = asyncio.Event()
         self._code = 0
@@ -51,6 +52,9 @@ class FakeProcess:
     def says(self, *said: AnyEvent) -> None:
         for event in said:
             self._lines.put_nowait(events.encode(event).encode() + b"\n")
+
+    def writes(self, data: bytes) -> None:
+        self._lines.put_nowait(data)
 
     def exits(self, code: int = 0) -> None:
         self._code = code
@@ -512,6 +516,72 @@ async def test_the_hubs_smaller_limit_counts(bench: Bench) -> None:
     assert (await bench.ended()).reason == "idle_timeout"
 
 
+async def test_a_silent_cli_that_waits_for_input_is_told_from_one_that_is_stuck(bench: Bench) -> None:
+    bench.start(limits=RunLimits(idle_s=0.05))
+    cli = await bench.process()
+    cli.awaits_input = True
+    await until(lambda: "interrupt" in cli.stdin)
+
+    cli.says(Done(status="interrupted"))
+    ending = await bench.ended()
+
+    assert (ending.outcome, ending.reason) == ("failed", "needs_input")
+    assert "waits for input" in ending.message
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "reason"),
+    [([], 0, "empty_output"), ([], 3, "crash"), ([Text(delta="I begin")], 0, "crash")],
+    ids=["nothing", "nothing but a code", "half"],
+)
+async def test_a_cli_that_ends_well_without_a_word_gave_no_answer(
+    bench: Bench, said: list[AnyEvent], code: int, reason: str
+) -> None:
+    bench.start()
+    cli = await bench.process()
+
+    cli.says(*said)
+    cli.exits(code)
+
+    assert ((await bench.ended()).outcome, bench.host.endings[7].reason) == ("failed", reason)
+
+
+async def test_a_kept_cli_that_ends_without_a_word_gave_no_answer_to_this_turn(bench: Bench) -> None:
+    bench.start(1, session_key="a")
+    cli = await bench.process()
+    cli.says(Text(delta="four"), Done(status="ok"))
+    await bench.ended(1)
+
+    bench.start(2, session_key="a")
+    await until(lambda: cli.turn_count == 2)
+    cli.exits()
+
+    assert (await bench.ended(2)).reason == "empty_output"
+
+
+async def test_lines_that_no_adapter_can_read_are_a_warning_and_the_run_goes_on(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    class CountingAdapter(LineAdapter):
+        noise = 0
+        unknown: ClassVar[dict[str, int]] = {"brand_new": 1}
+
+        def feed(self, data: bytes) -> list[AnyEvent]:
+            self.noise += data == b"not json\n"
+            return [] if data == b"not json\n" else super().feed(data)
+
+    bench.adapter = CountingAdapter
+    bench.start()
+    cli = await bench.process()
+
+    cli.writes(b"not json\n")
+    cli.says(Text(delta="four"), Done(status="ok"))
+
+    assert (await bench.ended()).outcome == "done"
+    (warning,) = [one for one in caplog.records if one.getMessage() == "adapter_parse"]
+    assert (vars(warning)["lines"], vars(warning)["unknown"]) == (1, 1)
+
+
 async def test_waiting_for_a_person_is_not_idle(bench: Bench) -> None:
     bench.make(idle_s=0.5, permission_s=1.5)
     bench.start()
@@ -648,7 +718,7 @@ async def test_secrets_the_bridge_knows_are_masked_in_what_the_cli_says(bench: B
 async def test_a_cli_whose_turn_failed_is_not_kept(bench: Bench) -> None:
     bench.start(1, session_key="room")
     cli = await bench.process()
-    cli.says(Done(status="error", error_kind="permission", message="It asks for a password."))
+    cli.says(Done(status="error", error_kind="needs_input", message="It asks for a password."))
     await bench.ended(1)
 
     assert cli.is_killed

@@ -9,9 +9,24 @@ from typing import Any, Literal
 import msgspec
 
 ErrorKind = Literal[
-    "", "auth", "rate_limit", "overloaded", "model", "network", "permission", "crash", "timeout", "session", "unknown"
+    "",
+    "auth",
+    "rate_limit",
+    "overloaded",
+    "model",
+    "network",
+    "permission",
+    "needs_input",
+    "empty_output",
+    "crash",
+    "timeout",
+    "session",
+    "unknown",
 ]
-"""Why a turn failed. `session`: the CLI forgot the session it was to resume and did nothing; start it afresh."""
+"""Why a turn failed. `session`: the CLI forgot the session it was to resume and did nothing; start it afresh.
+
+`needs_input`: it waits for keys or a line that nobody types. `empty_output`: it ended well and printed nothing.
+"""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
@@ -127,5 +142,16 @@ def decode(payload: str | bytes) -> AnyEvent | None:
     """The event of a payload, or None for one this version does not know."""
     try:
         return _decoder.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return _done_of_newer(payload)
+
+
+def _done_of_newer(payload: str | bytes) -> Done | None:
+    """A turn that failed in a way only a newer bridge has a name for has failed all the same."""
+    try:
+        fields = msgspec.json.decode(payload)
+        if not isinstance(fields, dict) or fields.get("kind") != "done":
+            return None
+        return msgspec.convert({**fields, "error_kind": "unknown"}, Done)
     except (msgspec.DecodeError, RecursionError):
         return None

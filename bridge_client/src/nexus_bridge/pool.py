@@ -6,9 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from nexus_bridge.adapters.base import Adapter, Spawn
+import msgspec
+
+from nexus_bridge.adapters.base import Adapter, Counting, Spawn
 from nexus_bridge.adapters.base import Turn as AdapterTurn
-from nexus_bridge.events import Done
+from nexus_bridge.events import AnyEvent, Done
 from nexus_bridge.orders import Stop
 from nexus_bridge.process import StdinStuck
 from nexus_bridge.room_files import hint
@@ -33,6 +35,8 @@ class Process(Protocol):
     async def kill(self) -> None: ...
     async def gone(self) -> None: ...
     @property
+    def awaits_input(self) -> bool: ...
+    @property
     def limit_hit(self) -> str: ...
     @property
     def stderr_tail(self) -> str: ...
@@ -55,6 +59,8 @@ class LiveCli:
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._is_killed = False
+        self._has_printed = False
+        self._noise_told = 0
         self.write(adapter.start())
         self._reader = asyncio.create_task(self._read(), name="cli-reader")
 
@@ -69,6 +75,7 @@ class LiveCli:
 
     def begin(self, turn: Turn) -> None:
         self.turn = turn
+        self._has_printed = False
         self._process.begin_turn()
         turn.begin(adapter=self.adapter, stdin=self)
         text = turn.prompt.prompt + ("" if turn.outbox is None else hint(turn.outbox))
@@ -94,6 +101,10 @@ class LiveCli:
     def interrupt(self) -> None:
         self._process.interrupt()
 
+    @property
+    def awaits_input(self) -> bool:
+        return self._process.awaits_input
+
     def set_paused(self, is_paused: bool) -> None:
         """Not reading fills the pipe, and the CLI blocks: that is all the backpressure there is."""
         if is_paused:
@@ -105,6 +116,7 @@ class LiveCli:
         """After a turn: what it left running ends, the CLI itself stays."""
         self.turn = None
         self.set_paused(False)
+        self._warn_of_noise()
         await self._process.settle()
 
     async def close(self) -> None:
@@ -121,6 +133,7 @@ class LiveCli:
     async def kill(self) -> None:
         """Returns when nothing of the tree is left."""
         self._is_killed = True
+        self._warn_of_noise()
         await self._process.kill()
         self._reader.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -139,6 +152,7 @@ class LiveCli:
 
     async def _read_to_end(self) -> None:
         while data := await self._next_output():
+            self._has_printed = True
             said = self.adapter.feed(data)
             self.write(self.adapter.outgoing())
             if self.turn is not None and said:
@@ -150,7 +164,23 @@ class LiveCli:
             if hit := self._process.limit_hit:
                 tail = f"It was ended because its processes took too much ({hit}). {tail}"
             said = self.adapter.exited(code=self.exit_code, stderr_tail=tail)
-            self.turn.take(said or [Done(status="error", error_kind="crash", message=f"exit code {self.exit_code}")])
+            said = said or [Done(status="error", error_kind="crash", message=f"exit code {self.exit_code}")]
+            self.turn.take([self._without_a_word(event) for event in said])
+
+    def _without_a_word(self, event: AnyEvent) -> AnyEvent:
+        """Exit code 0 and nothing printed is no crash, whatever the CLI: the room is told what it was."""
+        if self.exit_code or self._has_printed or not isinstance(event, Done) or event.error_kind != "crash":
+            return event
+        return msgspec.structs.replace(event, error_kind="empty_output")
+
+    def _warn_of_noise(self) -> None:
+        """What the adapter could not read is not in the answer; the owner can see in the log that it was there."""
+        if not isinstance(self.adapter, Counting) or (noise := self.adapter.noise) == self._noise_told:
+            return
+        unknown = sum(self.adapter.unknown.values())
+        about = {"kind": self.adapter.kind, "lines": noise - self._noise_told, "unknown": unknown}
+        logger.warning("adapter_parse", extra=about)
+        self._noise_told = noise
 
     async def _next_output(self) -> bytes:
         """The next piece; on the way, a CLI that only stops talking when it is done is asked whether it is."""

@@ -23,6 +23,7 @@ from nexus_bridge import guard, private_files
 from nexus_bridge.adapters.base import Spawn
 from nexus_bridge.errors import BridgeError
 from nexus_bridge.guard_control import GONE_WITHIN_S, GuardControl
+from nexus_bridge.silence import reads_its_input
 from nexus_bridge.streams import READ_BYTES, ByteReader, ByteTail, ByteWriter
 from nexus_bridge.terminal import open_terminal
 from nexus_bridge.tree_mark import TREE_MARK, sweep
@@ -151,6 +152,11 @@ class Process:
             await asyncio.to_thread(private_files.remove, self._files)
         self._control.close()
         self._streams.close()
+
+    @property
+    def awaits_input(self) -> bool:
+        """Something of the tree sits in a read of the CLI's input; false where that can't be seen."""
+        return reads_its_input(guard.descendants(self._guard_pid), main=self.pid)
 
     @property
     def limit_hit(self) -> str:

@@ -58,6 +58,9 @@ class Stdin(Protocol):
 
     def interrupt(self) -> None: ...
 
+    @property
+    def awaits_input(self) -> bool: ...
+
 
 @dataclass(slots=True)
 class _Question:
@@ -151,7 +154,7 @@ class Turn:
             case events.Usage():
                 self._count(event)
             case _:
-                self.has_output = True
+                pass
         self._packer.add(event)
 
     def _count(self, usage: events.Usage) -> None:
@@ -346,8 +349,15 @@ class Turn:
             message = f"It ran longer than {self._wall_s:.0f} s and was stopped."
             return self._stop_for("wall_timeout", message)
         if self._may_idle_out and now >= self._active_at + self._idle_s:
-            return self._stop_for("idle_timeout", f"It said nothing for {self._idle_s:.0f} s and was stopped.")
+            return self._silent()
         return None
+
+    def _silent(self) -> Stop:
+        """Over the idle limit. What reads its input will not say more: nobody types there."""
+        silence = f"It said nothing for {self._idle_s:.0f} s"
+        if self._stdin is not None and self._stdin.awaits_input:
+            return self._stop_for("needs_input", f"{silence}: it waits for input, and nobody can type there.")
+        return self._stop_for("idle_timeout", f"{silence} and was stopped.")
 
     def _stop_for(self, reason: str, message: str) -> Stop:
         return Stop(invocation=self.prompt.invocation, outcome="failed", reason=reason, message=message)

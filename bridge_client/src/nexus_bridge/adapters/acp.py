@@ -133,8 +133,11 @@ class AcpAdapter:
         return [*said, *self._end(ended_in_turn(self.quirks.title, code=code, words=words, is_asked=is_asked))]
 
     @property
+    def noise(self) -> int:
+        return self._lines.unread
+
+    @property
     def unknown(self) -> Mapping[str, int]:
-        """Frames this version does not know, by name."""
         return self._output.unknown
 
     # Frames

@@ -82,6 +82,19 @@ class Steerable(Protocol):
         """Give the CLI more words within the open turn; `text` is data, as in a turn."""
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """An adapter that reads lines: what it can't use is counted and passed over, the run goes on."""
+
+    @property
+    def noise(self) -> int:
+        """Lines that were no JSON object, or too long."""
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        """Frames this version does not know, by name."""
+
+
 class Adapter(Protocol):
     """One live CLI process, seen as bytes in and events out. Every `bytes` returned is to be written to stdin."""
 

@@ -5,7 +5,7 @@ servers of the developer's own configuration as well. Anything else belongs into
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -119,6 +119,14 @@ class ClaudeAdapter:
 
     def exited(self, *, code: int, stderr_tail: str) -> list[AnyEvent]:
         return self._output.exited(code=code, stderr_tail=stderr_tail)
+
+    @property
+    def noise(self) -> int:
+        return self._output.noise
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        return self._output.unknown
 
 
 _DUPLEX: Final = (

@@ -81,7 +81,7 @@ class ClaudeOutput:
     @property
     def noise(self) -> int:
         """Lines that were no JSON object, or too long."""
-        return self._lines.noise + self._lines.too_long
+        return self._lines.unread
 
     def begin(self) -> None:
         self._is_open = True

@@ -134,8 +134,11 @@ class CodexAdapter:
         return [*said, *self._output.end(ended_in_turn("Codex", code=code, words=words, is_asked=is_asked))]
 
     @property
+    def noise(self) -> int:
+        return self._lines.unread if self._exec is None else self._exec.noise
+
+    @property
     def unknown(self) -> dict[str, int]:
-        """Frames this version does not know, by name."""
         return dict(self._output.unknown if self._exec is None else self._exec.unknown)
 
     # Frames

@@ -24,6 +24,11 @@ class CodexExec:
         self._has_begun = False
         self.unknown: Counter[str] = Counter()
 
+    @property
+    def noise(self) -> int:
+        """Lines that were no JSON object, or too long."""
+        return self._lines.unread
+
     def begin(self) -> None:
         self._is_open = True
 

@@ -27,6 +27,11 @@ class JsonLines:
         self.too_long = 0
         self.last_noise = ""
 
+    @property
+    def unread(self) -> int:
+        """Lines that gave no frame."""
+        return self.noise + self.too_long
+
     def feed(self, data: bytes) -> Iterator[Frame]:
         *lines, rest = data.split(b"\n")
         for line in lines:

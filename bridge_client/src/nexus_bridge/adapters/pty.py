@@ -120,14 +120,14 @@ class PtyAdapter:
             return []
         if _ASKS.search(self._line):
             message = f"It asks for input at its terminal, where nobody sits: {self._line.strip()[-200:]}"
-            return self._end(Done(status="error", error_kind="permission", message=message))
+            return self._end(Done(status="error", error_kind="needs_input", message=message))
         if self._is_repl and self._idle_s and self._has_said:
             return self._end(Done(status="ok"))
         if self._screen.is_filled:
             message = (
                 "It opened a program that fills the screen, an editor perhaps, and waits for keys where nobody sits."
             )
-            return self._end(Done(status="error", error_kind="permission", message=message))
+            return self._end(Done(status="error", error_kind="needs_input", message=message))
         return []
 
     def outgoing(self) -> bytes:
@@ -158,7 +158,9 @@ class PtyAdapter:
             message = f"The program ended with exit code {code}. {shown[-500:]}".rstrip()
             return Done(status="error", error_kind="crash", message=message)
         if not self._has_said:
-            return Done(status="error", error_kind="unknown", message="The program ended without saying anything.")
+            return Done(
+                status="error", error_kind="empty_output", message="The program ended without saying anything."
+            )
         return Done(status="ok")
 
     def _take(self, text: str) -> list[AnyEvent]:
