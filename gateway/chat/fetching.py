@@ -67,6 +67,9 @@ class Fetcher:
                 await self.round(clients())
             except DatabaseDownError:
                 logger.info("files wait for the database")
+            # Outermost: files that make trouble must not end the whole chat process, and every bot with it.
+            except Exception:
+                logger.exception("files could not be fetched")
             try:
                 async with asyncio.timeout(EVERY_S):
                     await self._wake.wait()
@@ -98,7 +101,11 @@ class Fetcher:
                 reason = str(error)
                 await asyncio.sleep(TRY_AGAIN_S)
             else:
-                await self._database.run(partial(_keep, file_id=file_id, data=data))
+                try:
+                    await self._database.run(partial(_keep, file_id=file_id, data=data))
+                except OSError as error:
+                    reason = f"the host's disk did not take it: {error.strerror or error}"
+                    break
                 return
         logger.warning("file not fetched", extra={"file": file_id, "reason": reason})
         await self._database.run(partial(_fail, file_id=file_id, reason=reason))

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 
 from gateway.commands import families
-from gateway.commands.obeying import obey
+from gateway.commands.obeying import answer, obey
 from gateway.commands.reading import parse
 from gateway.commands.registry import COMMANDS, Command, Place
 from gateway.commands.signs import react
@@ -15,4 +15,4 @@ from gateway.commands.signs import react
 for _module in pkgutil.iter_modules(families.__path__):
     importlib.import_module(f"{families.__name__}.{_module.name}")
 
-__all__ = ["COMMANDS", "Command", "Place", "obey", "parse", "react"]
+__all__ = ["COMMANDS", "Command", "Place", "answer", "obey", "parse", "react"]

@@ -54,7 +54,7 @@ SELECT q.id, i.id, i.fence, i.bridge_session, q.permission, q.decision, q.note, 
 FROM invocations i JOIN approvals q ON q.invocation_id = i.id LEFT JOIN users u ON u.id = q.decided_by_id
 WHERE i.bridge_session = ANY(%s) AND i.state = 'running' AND q.kind = 'permission'
   AND q.decided_at > now() - make_interval(secs => %s)
-ORDER BY q.id LIMIT %s
+ORDER BY q.id DESC LIMIT %s
 """
 _KEEP_TOKENS: Final = """
 INSERT INTO tool_tokens (digest, bridge_id, agent_id, session_key, expires_at)
@@ -225,9 +225,10 @@ def _cancel(row: _Due) -> Errand:
 
 
 def _decisions(sessions: list[str]) -> list[Errand]:
+    """The newest, in their order: of many the oldest were told long ago."""
     rows = sql.rows(_DECIDED, [sessions, DECISION_KNOWN_S, ROUND_LIMIT])
     found = []
-    for pk, invocation_id, fence, session, permission, decision, note, by in rows:
+    for pk, invocation_id, fence, session, permission, decision, note, by in reversed(rows):
         frame = protocol.Decision(
             invocation=invocation_id,
             fence=fence,
@@ -243,7 +244,7 @@ def _decisions(sessions: list[str]) -> list[Errand]:
 _STEERS: Final = (
     "SELECT i.bridge_session, s.id, i.id, i.fence, s.text, u.username FROM invocations i"
     " JOIN steers s ON s.invocation_id = i.id JOIN users u ON u.id = s.user_id"
-    " WHERE i.bridge_session = ANY(%s) AND i.state = 'running' ORDER BY s.id LIMIT %s"
+    " WHERE i.bridge_session = ANY(%s) AND i.state = 'running' ORDER BY s.id DESC LIMIT %s"
 )
 
 
@@ -257,5 +258,5 @@ def _steers(sessions: list[str]) -> list[Errand]:
             frame=protocol.Steer(invocation=invocation_id, fence=fence, id=pk, text=text[:8_000], by=by[:200]),
             invocation=invocation_id,
         )
-        for session, pk, invocation_id, fence, text, by in sql.rows(_STEERS, [sessions, ROUND_LIMIT])
+        for session, pk, invocation_id, fence, text, by in reversed(sql.rows(_STEERS, [sessions, ROUND_LIMIT]))
     ]

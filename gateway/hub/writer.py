@@ -126,7 +126,7 @@ class Writer:
         answer: Frame = Drop(invocation=item.arrival.frame.invocation, reason="the hub can't store this frame")
         try:
             answer = await self._threads.run_twice(lambda: chunks.give_up(arrival=item.arrival))
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             logger.exception("run can't be given up", extra=extra)
         self._answer(batch, [answer])
 

@@ -126,6 +126,7 @@ def _said(row: Message, *, user: User) -> ChatMessage:
         ts=ms,
         updated=ms,
         thread=row.thread,
+        attachments=tuple(row.attachments),
     )
 
 

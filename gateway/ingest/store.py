@@ -274,7 +274,7 @@ def _wishes(
 
 def _is_reply(question: Question, *, bots: Bots) -> bool:
     said = question.said
-    return replies.take(
+    answer = replies.take(
         room_id=question.room_id,
         thread=said.thread,
         user_id=question.user_id,
@@ -283,6 +283,9 @@ def _is_reply(question: Question, *, bots: Bots) -> bool:
         text=said.text,
         at=moment(said.ts),
     )
+    if answer:
+        commands.answer(place=_place(question), text=answer)
+    return answer is not None
 
 
 def _is_buried(one: Versions, stored: dict[str, Stored]) -> bool:

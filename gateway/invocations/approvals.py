@@ -1,5 +1,6 @@
 """Questions of a run: each a card in the room, and the decision of somebody who may take it. Silence is a no."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
@@ -162,6 +163,12 @@ def _store(question: Approval, *, decision: str, by: User | None, note: str = ""
     if row.agent.bridge_id is not None and question.kind == Asks.PERMISSION:
         nudges.hub(bridge_id=row.agent.bridge_id)
     return True
+
+
+def say_which(found: Sequence[Approval], *, word: str) -> str:
+    """To who decided without saying about what: a yes must not land on another command than the one he has read."""
+    choices = ", ".join(f"`!{word} {one.pk}` ({one.invocation.agent.slug}: {one.tool})" for one in found)
+    return f"Several questions wait for a decision; say which: {choices}."
 
 
 def _storable(text: str) -> str:

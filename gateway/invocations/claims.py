@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from gateway import pipeline, sql
 from gateway.invocations import places, rights, transitions
-from gateway.invocations.queue import CAN_GO, FIRST_COME, IS_LIVE
+from gateway.invocations.queue import CAN_GO, FIRST_COME, IS_LIVE, LANES
 from gateway.models import Agent, Invocation, Message, NoticeKind, Purpose, Room, User
 from gateway.watch import figures, traces
 
@@ -145,7 +145,7 @@ def _claim(*, invocation_id: int) -> Claim | None:
         if not agents or not rows:
             return None
         agent, row = _Agent(*agents[0]), _Next(*rows[0])
-        lane = next((lane for lane in range(agent.parallel) if lane not in row.lanes), None)
+        lane = next((lane for lane in range(agent.lanes) if lane not in row.lanes), None)
         if lane is None:
             return None
         if not _is_stopped(agent=agent, row=row):
@@ -202,7 +202,7 @@ def _take(*, agent: "_Agent", row: "_Next", lane: int) -> Claim | None:
 
 class _Agent(NamedTuple):
     pk: int
-    parallel: int
+    lanes: int
     is_enabled: bool
     owner_id: int | None
     who_may_ask: str
@@ -210,7 +210,7 @@ class _Agent(NamedTuple):
 
 
 _LOCK_AGENT: Final = (
-    "SELECT a.id, a.parallel, a.is_enabled, a.owner_id, a.who_may_ask, b.revoked_at IS NOT NULL"
+    f"SELECT a.id, {LANES}, a.is_enabled, a.owner_id, a.who_may_ask, b.revoked_at IS NOT NULL"  # noqa: S608 - constants only
     " FROM invocations i JOIN agents a ON a.id = i.agent_id LEFT JOIN bridges b ON b.id = a.bridge_id"
     " WHERE i.id = %s FOR NO KEY UPDATE OF a"
 )

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from gateway import sql
 from gateway.invocations import transitions, wording
+from gateway.invocations.queue import LANES
 from gateway.models import Invocation, NoticeKind, Purpose, State
 
 MAX_TOLD: Final = 20
@@ -31,13 +32,13 @@ _PLACES: Final = (
 )
 
 _BLOCKED: Final = (
-    "SELECT i.id FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"
+    "SELECT i.id FROM invocations i JOIN agents a ON a.id = i.agent_id JOIN rooms r ON r.id = i.room_id"  # noqa: S608 - constants only
     " JOIN messages q ON q.id = i.message_id"
     " WHERE i.agent_id = %s AND i.state = 'queued' AND i.purpose = 'answer' AND NOT r.is_quiet"
     " AND (i.queued_at < now() - %s OR EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id"
     "   AND l.state = 'running' AND l.running_at < now() - %s))"
     " AND ((SELECT count(*) FROM invocations l WHERE l.agent_id = i.agent_id"
-    "   AND l.state IN ('composing', 'composed', 'offered', 'running')) >= a.parallel"
+    f"   AND l.state IN ('composing', 'composed', 'offered', 'running')) >= {LANES}"
     "  OR EXISTS (SELECT 1 FROM invocations l WHERE l.agent_id = i.agent_id AND l.session_key = i.session_key"
     "   AND l.state IN ('composing', 'composed', 'offered', 'running'))"
     "  OR (r.is_serial AND EXISTS (SELECT 1 FROM invocations l WHERE l.serial_room_id = i.room_id"

@@ -19,6 +19,12 @@ CAN_GO: Final = (
 )
 """Of an invocation `i` in its room `r`: nothing of its session or its serial room is live. Lanes are counted apart."""
 
+LANES: Final = (
+    "least(a.parallel, coalesce((SELECT (o->>'parallel')::int FROM bridges w CROSS JOIN LATERAL"
+    " jsonb_array_elements(w.offers) AS o WHERE w.id = a.bridge_id AND o->>'slug' = a.slug LIMIT 1), a.parallel))"
+)
+"""How many rows of an agent `a` may be live: as many as we allow, and no more than its laptop takes."""
+
 FIRST_COME: Final = "i.purpose = 'summary', q.ts, i.id"
 """The order of a queue: a summary waits until no question does."""
 
@@ -30,7 +36,7 @@ _NEXT_OF_AGENT: Final = f"SELECT {FIRST_COME}{_NEXT} AND i.agent_id = %s ORDER B
 _NEXT_OF_ROOM: Final = f"SELECT {FIRST_COME}{_NEXT} AND i.room_id = %s ORDER BY {FIRST_COME} LIMIT {MAX_WOKEN}"
 _NEXT_WITH_LANE: Final = (
     f"SELECT i.id{_NEXT} AND i.room_id = %s AND (SELECT count(*) FROM invocations l"  # noqa: S608 - constants only
-    f" WHERE l.agent_id = i.agent_id AND {IS_LIVE}) < a.parallel ORDER BY {FIRST_COME} LIMIT 1"
+    f" WHERE l.agent_id = i.agent_id AND {IS_LIVE}) < {LANES} ORDER BY {FIRST_COME} LIMIT 1"
 )
 
 

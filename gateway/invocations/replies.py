@@ -24,41 +24,58 @@ _MENTIONS: Final = re.compile(r"\s*(?:@\S+\s*)+")
 
 def take(
     *, room_id: int, thread: str, user_id: int, is_dm: bool, named: frozenset[int], text: str, at: datetime
-) -> bool:
-    """Whether this message was an answer; then it asks nobody anything.
+) -> str | None:
+    """None unless this message was an answer; else it asks nobody anything, and the text is what to say to its giver.
 
     It must be said where the question is: in its thread, in the direct chat, or to its agent by name.
     """
     # Asked with every message; most rooms have no open question.
     if not sql.rows(_ANY_OPEN, [room_id]):
-        return False
-    open_here = approvals.open_ones().filter(invocation__room_id=room_id, created_at__lt=at)
+        return None
+    # A yes counts only for a command that its giver can have read.
+    is_shown = Q(kind=Asks.QUESTION, created_at__lt=at) | Q(card__posted_at__lt=at)
+    open_here = approvals.open_ones().filter(is_shown, invocation__room_id=room_id)
     if not is_dm:
         in_thread = Q(invocation__thread=thread) | Q(invocation__message__rc_id=thread) if thread else Q(pk__in=())
         open_here = open_here.filter(in_thread | Q(invocation__agent__in=named))
     questions = list(open_here.order_by("pk")[:20])
-    if not questions:
-        return False
-    user = User.objects.filter(pk=user_id, is_foreign_bot=False).first()
-    return user is not None and any(_fits(one, user=user, text=_MENTIONS.sub("", text, count=1)) for one in questions)
+    user = User.objects.filter(pk=user_id, is_foreign_bot=False).first() if questions else None
+    return None if user is None else _give(questions, user=user, text=_MENTIONS.sub("", text, count=1).strip())
 
 
-def _fits(question: Approval, *, user: User, text: str) -> bool:
-    """The first question that this can answer takes it."""
-    agent, row = question.invocation.agent, question.invocation
-    if question.kind == Asks.QUESTION:
-        may_answer = user.pk in (question.asked_id, row.root_asker_id, agent.owner_id)
-        return may_answer and bool(text.strip()) and approvals.answer(approval=question, user=user, text=text.strip())
-    if not may_decide(agent=agent, user=user):
-        return False
-    words = text.strip().rstrip("!. ").lower()
-    if words in _YES:
-        return _decided(question, user=user, allow=True, note="")
-    found = _NO.fullmatch(text.strip())
-    return found is not None and _decided(question, user=user, allow=False, note=found[1].strip())
+def _give(questions: list[Approval], *, user: User, text: str) -> str | None:
+    """To the first question that this can answer; a decision only where no other one can be meant."""
+    decision = _decision(text)
+    to_decide = [
+        one for one in questions if one.kind != Asks.QUESTION and may_decide(agent=one.invocation.agent, user=user)
+    ]
+    for one in questions:
+        if one.kind == Asks.QUESTION:
+            if _is_answered(one, user=user, text=text):
+                return ""
+        elif decision is not None and one in to_decide:
+            if len(to_decide) > 1:
+                return approvals.say_which(to_decide, word="approve" if decision[0] else "deny")
+            if _is_decided(one, user=user, allow=decision[0], note=decision[1]):
+                return ""
+    return None
 
 
-def _decided(question: Approval, *, user: User, allow: bool, note: str) -> bool:
+def _decision(text: str) -> tuple[bool, str] | None:
+    """Yes or no, and a no's reason."""
+    if text.rstrip("!. ").lower() in _YES:
+        return True, ""
+    found = _NO.fullmatch(text)
+    return None if found is None else (False, found[1].strip())
+
+
+def _is_answered(question: Approval, *, user: User, text: str) -> bool:
+    row = question.invocation
+    may_answer = user.pk in (question.asked_id, row.root_asker_id, row.agent.owner_id)
+    return may_answer and bool(text) and approvals.answer(approval=question, user=user, text=text)
+
+
+def _is_decided(question: Approval, *, user: User, allow: bool, note: str) -> bool:
     verdict = approvals.decide(
         invocation_id=question.invocation_id, user=user, allow=allow, note=note, approval_id=question.pk
     )

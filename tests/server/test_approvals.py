@@ -42,8 +42,14 @@ def asks(row, detail="touch x", *, permission="p1", tool="Bash", tool_kind="exec
     question = events.Permission(id=permission, name=tool, tool=tool_kind, detail=detail)
     approvals.ask(invocation_id=row.pk, permission=question)
     found = Approval.objects.get(invocation=row, permission=permission)
-    Approval.objects.filter(pk=found.pk).update(created_at=timezone.now() - timedelta(days=300))
+    show(found, at=timezone.now() - timedelta(days=300))
     return found
+
+
+def show(question, *, at):
+    """Its card stands in the room since then."""
+    Approval.objects.filter(pk=question.pk).update(created_at=at)
+    Notice.objects.filter(pk=question.card_id).update(posted_at=at, posted_revision=1)
 
 
 def decided(question):
@@ -220,13 +226,25 @@ def test_a_yes_of_somebody_else_is_a_question_like_any_other(row):
     assert outcome.opened == 1
 
 
-def test_a_yes_that_was_said_before_the_question_answers_nothing(row):
+@pytest.mark.parametrize("posted_at", [None, timezone.now() + timedelta(days=300)])
+def test_a_yes_that_was_said_before_the_card_stood_in_the_room_answers_nothing(row, posted_at):
     question = asks(row)
-    Approval.objects.filter(pk=question.pk).update(created_at=timezone.now() + timedelta(days=300))
+    Notice.objects.filter(pk=question.card_id).update(posted_at=posted_at)
 
     hear(said("@claude-alice yes", by="alice", mentions=("claude-alice",)))
 
     assert decided(question) == ""
+
+
+@pytest.mark.parametrize(("text", "word"), [("yes", "approve"), ("no, never", "deny")])
+def test_with_several_open_questions_a_plain_answer_lands_on_none_and_is_told_so(row, text, word):
+    first, second = asks(row), asks(row, "touch y", permission="p2")
+
+    outcome = hear(said(f"@claude-alice {text}", by="alice", mentions=("claude-alice",)))
+
+    assert (decided(first), decided(second), outcome.opened) == ("", "", 0)
+    (answer,) = Notice.objects.filter(kind=NoticeKind.COMMAND).values_list("text", flat=True)
+    assert f"`!{word} {first.pk}` (claude-alice: Bash), `!{word} {second.pk}`" in answer
 
 
 def test_what_an_agent_wants_to_know_is_answered_by_whom_it_asked(row, bob):

@@ -1,5 +1,6 @@
 """Do files of a question reach the agent, and do files of an agent reach the room, each once and within their limits?"""
 
+import errno
 import hashlib
 import os
 import time
@@ -118,6 +119,19 @@ class TestToTheAgent:
         text = (await in_db(asked.read)(invocation_id=row.pk)).text
         assert "plan.txt, which could not be passed on: the chat did not give it" in text
         assert "core, which could not be passed on: files of type application/x-executable are not passed on" in text
+        assert (await in_db(Invocation.objects.get)(pk=row.pk)).files_until is None
+
+    async def test_a_disk_that_takes_no_more_is_said_in_the_question(self, room, agent, monkeypatch):
+        def full(_content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(files, "keep", full)
+        row = await in_db(ask)(PLAN)
+
+        await fetch(agent, Shelf(f1=b"plan"))
+
+        text = (await in_db(asked.read)(invocation_id=row.pk)).text
+        assert "the host's disk did not take it: No space left on device" in text
         assert (await in_db(Invocation.objects.get)(pk=row.pk)).files_until is None
 
     def test_a_file_that_is_too_large_is_not_waited_for(self, room, settings):

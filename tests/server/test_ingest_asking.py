@@ -141,13 +141,16 @@ def test_an_agent_outside_the_room_is_named_as_absent(room):
 
 def test_an_agent_that_turns_out_to_be_in_the_room_is_asked_after_all(room):
     echo = make_agent("echo")
-    _store(said("@echo hi", mentions=("echo",)))
+    plan = {"type": "file", "title": "plan.txt", "title_link": "/file-upload/f1/plan.txt", "title_link_download": True}
+    file = {"_id": "f1", "name": "plan.txt", "type": "text/plain", "size": 4}
+    _store(said("@echo hi", mentions=("echo",), file=file, files=[file], attachments=[plan]))
     _with_agents(room, echo)
 
     assert places.place_waiting(agent_id=echo.pk, now=timezone.now()) == 1
     assert places.place_waiting(agent_id=echo.pk, now=timezone.now()) == 0
 
     assert Invocation.objects.get().agent == echo
+    assert Invocation.objects.get().files_until is not None
     assert not Notice.objects.exists()
 
 

@@ -151,6 +151,18 @@ def test_an_agent_with_two_lanes_runs_two_rows_but_one_session_only_once(room, b
     assert state_of(same_session) == "queued"
 
 
+def test_an_agent_runs_no_more_rows_than_its_laptop_takes(room, bob, agent):
+    agent.parallel = 3
+    agent.save()
+    offers = [{"slug": "another", "parallel": 1}, {"slug": agent.slug, "parallel": 2}]
+    Bridge.objects.filter(pk=agent.bridge_id).update(offers=offers)
+    rows = [people.ask(room, bob, agent, thread=f"thread{number}") for number in range(3)]
+
+    claims = [invocations.claim_next(invocation_id=row.pk) for row in rows]
+
+    assert [claim is not None for claim in claims] == [True, True, False]
+
+
 def test_a_serial_room_lets_one_agent_work_at_a_time(room, bob, alice, agent):
     room.is_serial = True
     room.save()

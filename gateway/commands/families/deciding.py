@@ -54,11 +54,7 @@ def _decide(order: Order, *, allow: bool, span: grants.Span | None) -> str:
     if not mine:
         return f"{Verdict.NOT_ALLOWED.value.capitalize()}."
     if len(mine) > 1:
-        # A yes must not land on another command than the one its giver has read.
-        choices = ", ".join(
-            f"`!{order.command.name} {one.pk}` ({one.invocation.agent.slug}: {one.tool})" for one in mine
-        )
-        return f"Several questions wait for a decision; say which: {choices}."
+        return approvals.say_which(mine, word=order.command.name)
     verdict = approvals.decide(
         invocation_id=mine[0].invocation_id,
         approval_id=mine[0].pk,
