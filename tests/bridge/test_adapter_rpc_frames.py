@@ -145,6 +145,25 @@ def test_an_answer_chooses_by_kind_and_never_for_always(kind):
 
 
 @pytest.mark.parametrize("kind", ACP_KINDS)
+def test_a_request_that_only_names_its_call_shows_what_was_announced_of_it(kind):
+    one, _ = opened(kind)
+    announced = {
+        "sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "execute", "title": "clean", "status": "pending",
+        "rawInput": {"command": "rm -rf ~/work"}, "locations": [{"path": "/home/alice/.ssh/id"}],
+    }  # fmt: skip
+    hear(one, method="session/update", params={"sessionId": "s1", "update": announced})
+
+    said = hear(
+        one, id=7, method="session/request_permission",
+        params={"sessionId": "s1", "toolCall": {"toolCallId": "t1"}, "options": []},
+    )  # fmt: skip
+
+    (question,) = [event for event in said if isinstance(event, Permission)]
+    assert (question.name, question.tool, question.detail) == ("execute", "execute", "rm -rf ~/work")
+    assert question.paths == ["/home/alice/.ssh/id"]
+
+
+@pytest.mark.parametrize("kind", ACP_KINDS)
 def test_with_no_fitting_option_the_question_is_cancelled(kind):
     one, _ = opened(kind)
     options = [{"optionId": "b1", "name": "Always", "kind": "allow_always"}]

@@ -14,6 +14,7 @@ from nexus_bridge.adapters.acp_tools import (
     kind_of_call,
     name_of,
     output_of,
+    own_name_of,
     paths_of,
     shown_input,
     title_of,
@@ -173,6 +174,8 @@ class AcpOutput:
         call = self._calls.setdefault(identity, _Call(frame={}))
         call.frame = {**asked, **call.frame, **{key: asked[key] for key in ("rawInput", "content") if asked.get(key)}}
         said = self._tell(identity, call)
+        # The request may name no more than the call: what was announced of it is then all that rules and people see.
+        whole = {**call.frame, **{key: value for key, value in asked.items() if value}}
         question = str(frame.get("id"))
         options = [found for one in list_of(params, "options") if (found := _option(one)) is not None]
         self._questions[question] = _Question(request=frame.get("id"), call=identity, options=options)
@@ -181,11 +184,11 @@ class AcpOutput:
             Permission(
                 id=question,
                 tool_call=identity,
-                name=name_of(asked) if name_of(asked) != text_of(asked, "kind") else name_of(call.frame),
-                tool=kind_of_call(call.frame),
-                title=title_of(asked),
-                detail=detail_of(asked),
-                paths=paths_of(asked),
+                name=own_name_of(asked) or own_name_of(call.frame) or name_of(whole),
+                tool=kind_of_call(whole),
+                title=title_of(whole),
+                detail=detail_of(whole),
+                paths=sorted({*paths_of(call.frame), *paths_of(whole)}),
                 options=options,
             ),
         ]

@@ -27,6 +27,10 @@ def is_mcp(call: Frame) -> bool:
 
 def name_of(call: Frame) -> str:
     """What rules match: the tool's own name where the agent tells it, else its kind."""
+    return own_name_of(call) or text_of(call, "kind") or "tool"
+
+
+def own_name_of(call: Frame) -> str:
     server, tool = text_of(call, "rawInput", "server"), text_of(call, "rawInput", "tool")
     if server and tool:
         return f"mcp__{server}__{tool}"
@@ -36,9 +40,7 @@ def name_of(call: Frame) -> str:
     identity, title = text_of(call, "toolCallId"), text_of(call, "title")
     if "__" in identity and not identity.startswith("mcp__"):  # gemini: NAME__NAME_number
         return identity.partition("__")[0]
-    if title.startswith(("mcp__", "mcp.")):
-        return title
-    return text_of(call, "kind") or "tool"
+    return title if title.startswith(("mcp__", "mcp.")) else ""
 
 
 def title_of(call: Frame) -> str:
