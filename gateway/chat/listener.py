@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketExcepti
 
 from gateway.chat.pace import Budget
 from gateway.rocketchat import tls
-from gateway.rocketchat.realtime import Conversation, Ended, Event, Ready, WatchRefused
+from gateway.rocketchat.realtime import ByRoom, Conversation, Ended, Event, Ready, WatchRefused
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,11 @@ class Listener:
     def is_ready(self) -> bool:
         return self._conversation is not None and self._conversation.is_ready
 
+    @property
+    def is_by_room(self) -> bool:
+        """Only rooms that are watched say anything."""
+        return self._conversation is not None and self._conversation.is_by_room
+
     async def run(self) -> None:
         pauses = self._make_waits()
         while True:
@@ -120,7 +125,7 @@ class Listener:
         return tuple(self._to_watch)
 
     def watch(self, rid: str) -> None:
-        """Hear of this room's deletions, as soon as the chat's limits allow."""
+        """Hear of this room's deletions (and messages, where nothing else tells them), as soon as the chat's limits allow."""
         if rid not in self._to_watch:
             self._to_watch.append(rid)
             self._watch_wake.set()
@@ -203,6 +208,8 @@ class Listener:
                 return event
             if isinstance(event, WatchRefused) and event.is_limit:
                 self.watch(event.rid)
+            if isinstance(event, ByRoom):
+                logger.warning("the chat tells messages by room only", extra={"account": self._name})
             if isinstance(event, Ready):
                 self._watch_wake.set()
             self._on_event(event)

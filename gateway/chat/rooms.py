@@ -172,6 +172,9 @@ class Rooms:
         for account in self._accounts_of(reader):
             if now - self._reconnected_at.get(account.held.pk, float("-inf")) < RECONNECT_EVERY_S:
                 continue
+            if account.listener.is_by_room:
+                # What was said in a room that waits to be asked for is no sign of a dead connection.
+                continue
             self._reconnected_at[account.held.pk] = now
             logger.warning("connection says nothing, starting anew", extra={"account": account.held.username})
             account.listener.reconnect()

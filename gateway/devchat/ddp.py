@@ -9,6 +9,7 @@ from gateway.devchat.errors import INTERNAL_ERROR, ChatError, PlainError, ddp_er
 from gateway.devchat.faults import Fault, Faults
 from gateway.devchat.limits import DdpLimiter
 from gateway.devchat.models import User
+from gateway.devchat.nine import REMOVED_METHODS
 from gateway.devchat.store import Store
 from gateway.devchat.streams import Broker
 from gateway.devchat.subscriptions import check_read, is_publication
@@ -221,7 +222,8 @@ class Session:
 
     def _run(self, name: str, params: list[Any]) -> Document:
         """The fields of the answer: `result` (absent when there is none) or `error`."""
-        method = self.host.methods.get(name, _unknown_method(name))
+        is_gone = self.host.store.switches.is_nine and name in REMOVED_METHODS
+        method = _unknown_method(name) if is_gone else self.host.methods.get(name, _unknown_method(name))
         try:
             self.host.limiter.check(name=name, session_id=self.id, user=self.user)
             result = method(self, params)

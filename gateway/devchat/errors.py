@@ -18,7 +18,11 @@ class PlainError(Exception):
 
 
 class UnauthorizedError(Exception):
-    """The caller lacks a permission that the endpoint declares (403)."""
+    """The caller lacks a permission that the endpoint declares (403; 401 from version 9 on)."""
+
+
+class ForbiddenError(Exception):
+    """The caller may do this, but not here (403)."""
 
 
 class NotLoggedInError(Exception):

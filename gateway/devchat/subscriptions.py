@@ -23,6 +23,8 @@ def check_read(store: Store, *, stream: str, event: str, user: User | None) -> N
         return
     if stream not in LOGGED_IN_STREAMS and stream not in ("room-messages", "notify-room", "notify-user"):
         raise ChatError("404", f"Subscription '{stream}' not found")
+    if event == MY_MESSAGES and not store.switches.has_my_messages:
+        raise ChatError("not-allowed", "")
     if user is None or not _may_read(store, stream, event, user):
         raise ChatError("not-allowed", "")
 

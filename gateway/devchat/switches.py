@@ -8,6 +8,7 @@ from gateway.devchat.wire import Document
 
 @dataclass(slots=True)
 class Switches:
+    # From 9 on what is announced for that version holds.
     version: str = "8.8.1"
     site_url: str = "http://127.0.0.1:3000"
     limits_enabled: bool = True
@@ -29,6 +30,13 @@ class Switches:
     edit_block_minutes: int = 0
     custom_fields_enabled: bool = False
     create_tokens_secret: str = ""
+    # Whether version 9 keeps the one stream of all rooms' messages is not announced: without it each room is asked for.
+    has_my_messages: bool = True
+
+    @property
+    def is_nine(self) -> bool:
+        major = self.version.partition(".")[0]
+        return major.isdecimal() and int(major) >= 9
 
     def change(self, changes: Document) -> None:
         """Raises ValueError, naming the switch, for an unknown name or a value of another type."""

@@ -11,6 +11,7 @@ from gateway.rocketchat.events import BadDocumentError, Document, read_json
 
 MAX_WAIT_S = 300.0
 DEFAULT_WAIT_S = 60.0
+PERMISSION_CODES = frozenset({"error-unauthorized", "unauthorized", "forbidden", "error-not-authorized"})
 _TRAILING_CODE = re.compile(r"\[([A-Za-z0-9_.\-]+)\]\s*$")
 _WAIT_TEXT = re.compile(r"wait (\d+) seconds")
 
@@ -88,7 +89,9 @@ def _refusal(status: int, document: Document) -> RestError:
     text = str(document.get("error") or document.get("message") or "")[:300]
     if "error-too-many-requests" in codes or "too-many-requests" in codes:
         return RateLimitedError(wait_s=_wait({}, document))
-    if status == 401 and not codes & {"error-unauthorized", "unauthorized", "totp-required"}:
+    # From version 9 on a missing permission is 401 as well; what a refused token says there carries no code.
+    is_permission = bool(codes & PERMISSION_CODES) and not text.startswith("You must be logged in")
+    if status == 401 and not is_permission and "totp-required" not in codes:
         return UnauthorizedError(text or "not logged in")
     details = document.get("details")
     return RefusedError(status=status, codes=codes, text=text, details=details if isinstance(details, dict) else None)

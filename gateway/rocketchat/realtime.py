@@ -47,6 +47,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class ByRoom:
+    """The chat has no stream of all rooms' messages: those of a room come once it is watched."""
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """A version of a message. `is_member`: whether this account is in the room."""
 
@@ -125,7 +130,19 @@ class Pong:
 
 
 Event = (
-    LoggedIn | Ready | Said | Gone | Membership | RoomSeen | Returned | Watched | WatchRefused | Ended | Skipped | Pong
+    LoggedIn
+    | Ready
+    | ByRoom
+    | Said
+    | Gone
+    | Membership
+    | RoomSeen
+    | Returned
+    | Watched
+    | WatchRefused
+    | Ended
+    | Skipped
+    | Pong
 )
 
 
@@ -141,7 +158,9 @@ class Conversation:
         self._login_id = ""
         self._calls: dict[str, str] = {}
         self._wanted: set[str] = set()
-        self._watches: dict[str, str] = {}
+        self._my_messages_id = ""
+        self._watches: dict[str, tuple[str, str]] = {}
+        self.is_by_room = False
         self.is_ready = False
         self._send({"msg": "connect", "version": "1", "support": ["1", "pre2", "pre1"]})
 
@@ -183,12 +202,14 @@ class Conversation:
         return self.call(method=NOTIFY_ROOM, params=[f"{rid}/user-activity", self._username, activities, extra])
 
     def watch(self, *, rid: str) -> None:
-        """Hear of deletions in this room; again is nothing."""
-        if rid not in self._watches.values():
-            self._watches[self._subscribe(NOTIFY_ROOM, f"{rid}/deleteMessage")] = rid
+        """Hear of deletions in this room, and of what is said where only rooms tell it; again is nothing."""
+        for stream in (NOTIFY_ROOM, ROOM_MESSAGES) if self.is_by_room else (NOTIFY_ROOM,):
+            if (stream, rid) not in self._watches.values():
+                event = f"{rid}/deleteMessage" if stream == NOTIFY_ROOM else rid
+                self._watches[self._subscribe(stream, event)] = (stream, rid)
 
     def unwatch(self, *, rid: str) -> None:
-        for sub_id in [sub_id for sub_id, watched in self._watches.items() if watched == rid]:
+        for sub_id in [sub_id for sub_id, (_, watched) in self._watches.items() if watched == rid]:
             del self._watches[sub_id]
             self._send({"msg": "unsub", "id": sub_id})
 
@@ -237,8 +258,9 @@ class Conversation:
             reason = error.get("reason") if isinstance(error, dict) else None
             text = f"login refused: {reason or ', '.join(sorted(codes))}"
             return [Ended(text, is_final=bool(codes & FINAL_LOGIN_CODES))]
+        self._my_messages_id = self._subscribe(ROOM_MESSAGES, MY_MESSAGES)
         self._wanted = {
-            self._subscribe(ROOM_MESSAGES, MY_MESSAGES),
+            self._my_messages_id,
             self._subscribe(NOTIFY_USER, f"{self._user_id}/subscriptions-changed"),
             self._subscribe(NOTIFY_USER, f"{self._user_id}/rooms-changed"),
         }
@@ -249,10 +271,13 @@ class Conversation:
         if not isinstance(ids, list):
             return [Skipped("ready_without_subs")]
         if self.is_ready or not self._wanted:
-            return [
-                Watched(rid=self._watches[item]) for item in ids if isinstance(item, str) and item in self._watches
-            ]
-        self._wanted -= {item for item in ids if isinstance(item, str)}
+            known = [self._watches[item] for item in ids if isinstance(item, str) and item in self._watches]
+            return [Watched(rid=rid) for _, rid in known]
+        return self._have({item for item in ids if isinstance(item, str)})
+
+    def _have(self, ids: set[str]) -> list[Event]:
+        """What was wanted and is there, or has been done without; the last of it makes the conversation ready."""
+        self._wanted -= ids
         if self._wanted:
             return []
         self.is_ready = True
@@ -263,12 +288,15 @@ class Conversation:
         if not isinstance(sub_id, str):
             return [Skipped("nosub_without_id")]
         codes = _codes(frame.get("error"))
+        is_limit = bool(codes & {"too-many-requests", "error-too-many-requests"})
+        if sub_id in self._wanted and sub_id == self._my_messages_id and not is_limit:
+            # A new connection would be refused as this one is.
+            self.is_by_room = True
+            return [ByRoom(), *self._have({sub_id})]
         if sub_id in self._wanted:
             return [Ended(f"subscription refused: {', '.join(sorted(codes))}", is_final=False)]
-        rid = self._watches.pop(sub_id, None)
-        if rid is None:
-            return []
-        return [WatchRefused(rid=rid, is_limit=bool(codes & {"too-many-requests", "error-too-many-requests"}))]
+        watch = self._watches.pop(sub_id, None)
+        return [] if watch is None else [WatchRefused(rid=watch[1], is_limit=is_limit)]
 
     # Streams
 
@@ -293,7 +321,7 @@ class Conversation:
         scope, _, event = name.partition("/")
         if stream == NOTIFY_USER and scope == self._user_id:
             return _user_event(event, args)
-        if stream == NOTIFY_ROOM and scope in self._watches.values():
+        if stream == NOTIFY_ROOM and (stream, scope) in self._watches.values():
             return _room_event(scope, event, args)
         return Skipped("event_not_asked_for")
 

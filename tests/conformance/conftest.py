@@ -91,14 +91,15 @@ class Target:
             yield client
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, str]]:
-    """URL, admin's name, admin's password."""
+@pytest.fixture(scope="session", params=["RC_URL"] if os.environ.get("RC_URL") else ["8.8.1", "9.0.0"])
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
+    """URL, admin's name, admin's password. The devchat is asked as it is, and as version 9 is announced to be."""
     url = os.environ.get("RC_URL", "").rstrip("/")
     if url:
         yield url, os.environ.get("RC_ADMIN") or "admin", os.environ["RC_ADMIN_PASSWORD"]
         return
     process, port = start_devchat(tmp_path_factory.mktemp("conformance"))
+    httpx.post(f"http://127.0.0.1:{port}/devchat/switches", json={"version": request.param}).raise_for_status()
     yield f"http://127.0.0.1:{port}", "admin", ADMIN_PASSWORD
     process.terminate()
     process.wait(10)

@@ -1,6 +1,7 @@
 """Do logins, tokens, users and refusals over REST read as Rocket.Chat's do?"""
 
 import hashlib
+import json
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from gateway.devchat.app import create_app
+from gateway.devchat.nine import REMOVED_METHODS
 from gateway.devchat.store import Store
 from gateway.devchat.workspace import Admin, Workspace
 from tests.contract.conftest import ADMIN_PASSWORD, PASSWORD, Clock, Devchat, Person
@@ -285,3 +287,38 @@ def test_settings_tell_the_largest_message(devchat: Devchat, alice: Person) -> N
     assert public == [{"_id": "Message_MaxAllowedSize", "value": 5000}]
     assert devchat.admin.ok_get("settings/Message_MaxAllowedSize")["value"] == 5000
     assert alice.get("settings/Message_MaxAllowedSize").status_code == 403
+
+
+def test_from_9_on_missing_permissions_are_401_and_bodies_are_shorter(devchat: Devchat, alice: Person) -> None:
+    room = devchat.add_room("elsewhere")
+    devchat.switch(version="9.0.0")
+
+    missing = alice.post("users.create", username="x", name="x", email="x@example.org", password="x")
+    stranger = devchat.http.get("/api/v1/me")
+    elsewhere = devchat.http.post(f"/api/v1/rooms.media/{room}", headers=alice.headers)
+
+    assert missing.status_code == 401
+    assert missing.json()["error"].endswith("[error-unauthorized]")
+    assert (stranger.status_code, stranger.json()) == (
+        401,
+        {"success": False, "error": "You must be logged in to do this."},
+    )
+    assert (elsewhere.status_code, elsewhere.json()["error"]) == (403, "forbidden")
+    devchat.switch(version="8.8.1")
+    again = devchat.http.post(f"/api/v1/rooms.media/{room}", headers=alice.headers)
+    assert (again.status_code, again.json()["error"]) == (403, "unauthorized")
+
+
+@pytest.mark.parametrize("name", sorted(REMOVED_METHODS))
+async def test_methods_that_9_removes_are_gone_there_on_both_doors(devchat: Devchat, alice: Person, name: str) -> None:
+    frame = json.dumps({"msg": "method", "id": "1", "method": name, "params": []})
+    found = []
+
+    for version in ("8.8.1", "9.0.0"):
+        devchat.switch(version=version)
+        async with devchat.realtime(alice) as client:
+            over_socket = await client.call(name)
+        over_rest = json.loads(alice.ok_post(f"method.call/{name}", message=frame)["message"])
+        found.append([(one.get("error") or {}).get("error") == 404 for one in (over_socket, over_rest)])
+
+    assert found == [[False, False], [True, True]]

@@ -41,7 +41,7 @@ def test_strangers_get_no_file(devchat: Devchat, alice: Person, charlie: Person,
 
     assert devchat.http.get(kept["url"]).status_code == 403
     assert devchat.http.get(kept["url"], headers=charlie.headers).status_code == 403
-    assert upload(devchat, charlie, room, "x.txt", b"x", "text/plain").status_code == 400
+    assert upload(devchat, charlie, room, "x.txt", b"x", "text/plain").status_code == 403
     assert devchat.http.get("/file-upload/none/x.txt", headers=alice.headers).status_code == 404
 
 

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from gateway.rocketchat.realtime import (
+    ByRoom,
     Conversation,
     Ended,
     Gone,
@@ -17,6 +18,7 @@ from gateway.rocketchat.realtime import (
     RoomSeen,
     Said,
     Skipped,
+    Watched,
     WatchRefused,
 )
 
@@ -181,12 +183,18 @@ def test_a_version_that_is_not_spoken_ends_it_for_good():
     assert event.is_final
 
 
-def test_a_refused_subscription_ends_it_and_a_refused_watch_does_not():
+def _logged_in() -> tuple[Conversation, list[dict]]:
+    """With the subscriptions that it has asked for."""
     conversation = _start()
     _feed(conversation, {"msg": "connected", "session": "x"})
     _feed(conversation, {"msg": "result", "id": _frames(conversation)[-1]["id"]})
-    sub = _frames(conversation)[0]["id"]
-    (ended,) = _feed(conversation, {"msg": "nosub", "id": sub, "error": {"error": "not-allowed"}})
+    return conversation, _frames(conversation)
+
+
+@pytest.mark.parametrize(("index", "code"), [(1, "not-allowed"), (2, "404"), (0, "too-many-requests")])
+def test_a_refused_subscription_ends_it_and_a_refused_watch_does_not(index, code):
+    conversation, subs = _logged_in()
+    (ended,) = _feed(conversation, {"msg": "nosub", "id": subs[index]["id"], "error": {"error": code}})
     other = _ready()
     other.watch(rid="r1")
     watch = _frames(other)[0]["id"]
@@ -195,6 +203,39 @@ def test_a_refused_subscription_ends_it_and_a_refused_watch_does_not():
     assert isinstance(ended, Ended)
     assert not ended.is_final
     assert refused == WatchRefused("r1", is_limit=True)
+
+
+@pytest.mark.parametrize("code", ["not-allowed", "404", "invalid-event-name"])
+@pytest.mark.parametrize("is_last", [False, True])
+def test_without_the_stream_of_all_messages_each_watched_room_is_asked_for_its_own(code, is_last):
+    conversation, (mine, *others) = _logged_in()
+    assert mine["params"][0] == "__my_messages__"
+    refusal = {"msg": "nosub", "id": mine["id"], "error": {"error": code}}
+    ready = {"msg": "ready", "subs": [sub["id"] for sub in others]}
+
+    events = [
+        event for frame in ((ready, refusal) if is_last else (refusal, ready)) for event in _feed(conversation, frame)
+    ]
+    conversation.watch(rid="r1")
+    asked = _frames(conversation)
+    watched = [event for frame in asked for event in _feed(conversation, {"msg": "ready", "subs": [frame["id"]]})]
+    said = _said(MESSAGE | {"rid": "r1"})
+    said["fields"] = {"eventName": "r1", "args": [MESSAGE | {"rid": "r1"}]}
+    (heard,) = _feed(conversation, said)
+    conversation.watch(rid="r1")
+    again = _frames(conversation)
+    conversation.unwatch(rid="r1")
+
+    assert events == [ByRoom(), Ready()]
+    assert [(frame["name"], frame["params"][0]) for frame in asked] == [
+        ("stream-notify-room", "r1/deleteMessage"),
+        ("stream-room-messages", "r1"),
+    ]
+    assert watched == [Watched("r1")] * 2
+    assert isinstance(heard, Said)
+    assert (heard.message.rid, heard.is_member) == ("r1", True)
+    assert again == []
+    assert [frame["id"] for frame in _frames(conversation)] == [frame["id"] for frame in asked]
 
 
 BAD = [

@@ -46,10 +46,15 @@ def test_a_refusal_carries_every_code(body, codes):
 def test_a_refused_token_is_told_from_a_missing_right():
     with pytest.raises(UnauthorizedError):
         _answer(401, {"success": False, "status": "error", "message": "You must be logged in to do this."})
+    for said in ("You must be logged in to do this.", "You must be logged in to do this [error-unauthorized]"):
+        with pytest.raises(UnauthorizedError):
+            _answer(401, {"success": False, "error": said})
     with pytest.raises(RefusedError):
         _answer(401, {"success": False, "error": "no permission [error-unauthorized]"})
     with pytest.raises(RefusedError):
         _answer(403, {"success": False, "error": "unauthorized"})
+    with pytest.raises(RefusedError):
+        _answer(401, {"success": False, "error": "unauthorized"})
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,10 @@ def test_access_tokens_are_kept_encrypted_and_work(chat):
     assert AuditEntry.objects.filter(action="bot_account_ready").count() == 2
 
 
-def test_a_second_run_changes_nothing(chat):
-    run()
+@pytest.mark.parametrize("version", ["8.8.1", "9.0.0"])
+def test_a_second_run_changes_nothing(chat, version):
+    control(chat, "switches", {"version": version})
+    assert run()[Verdict.FAILED] == []
     before, accounts = state(chat), list(BotAccount.objects.order_by("pk").values())
 
     told = run()

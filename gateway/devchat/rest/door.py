@@ -11,18 +11,12 @@ from starlette.requests import Request
 
 from gateway.devchat import rest
 from gateway.devchat.accounts import resume
-from gateway.devchat.errors import (
-    BareFailureError,
-    ChatError,
-    NotLoggedInError,
-    PlainError,
-    UnauthorizedError,
-    rest_body,
-)
+from gateway.devchat.errors import NotLoggedInError, PlainError
 from gateway.devchat.faults import Fault
 from gateway.devchat.limits import Allowance
 from gateway.devchat.lines import cut_line
 from gateway.devchat.rest.calls import ROUTES, Call, Reply, Route
+from gateway.devchat.rest.refusals import REFUSALS, refusal
 from gateway.devchat.wire import Document, from_json, to_rest
 
 if TYPE_CHECKING:
@@ -39,16 +33,6 @@ MAX_JSON_BYTES = 5 * 1024 * 1024  # larger bodies are refused with 413
 HANG_LIMIT_S = 600  # a scripted hang ends by then, so that no test leaves a request for ever
 FAMILIES = rest.__all__  # importing the package is what fills ROUTES
 
-NOT_LOGGED_IN: Document = {
-    "success": False,
-    "status": "error",
-    "error": "You must be logged in to do this.",
-    "message": "You must be logged in to do this.",
-}
-FORBIDDEN: Document = {
-    "success": False,
-    "error": "User does not have the permissions required for this action [error-unauthorized]",
-}
 NO_ENDPOINT: Document = {"status": "error", "message": "API endpoint does not exist."}
 HTML_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -141,8 +125,8 @@ class RestDoor:
             return _handle(call, route), extra
         except BodyTooLargeError:
             return Reply(413, {"success": False, "error": "request entity too large"}), extra
-        except (ChatError, PlainError, NotLoggedInError, UnauthorizedError, BareFailureError) as error:
-            return _refusal(error), extra
+        except REFUSALS as error:
+            return refusal(error, is_nine=self._workspace.store.switches.is_nine), extra
         except Exception:
             # The outermost edge of a request: a broken handler answers 500 and the workspace lives on.
             logger.exception("endpoint failed", extra={"endpoint": name})
@@ -212,20 +196,6 @@ async def _read_all(receive: Receive) -> bytes:
         pieces.append(piece)
         if not message.get("more_body"):
             return b"".join(pieces)
-
-
-def _refusal(error: Exception) -> Reply:
-    match error:
-        case ChatError():
-            return Reply(400, rest_body(error))
-        case NotLoggedInError():
-            return Reply(401, NOT_LOGGED_IN)
-        case UnauthorizedError():
-            return Reply(403, FORBIDDEN)
-        case BareFailureError():
-            return Reply(400, {"success": False})
-        case _:
-            return Reply(400, {"success": False, "error": str(error)})
 
 
 def _limit_headers(allowance: Allowance) -> list[tuple[bytes, bytes]]:

@@ -2,7 +2,7 @@
 
 from gateway.devchat import history, messages
 from gateway.devchat.drafts import check_may_post, check_restriction
-from gateway.devchat.errors import ChatError, PlainError, not_allowed
+from gateway.devchat.errors import ChatError, ForbiddenError, not_allowed
 from gateway.devchat.models import Room
 from gateway.devchat.rest.calls import Call, Options, get, post
 from gateway.devchat.wire import Document
@@ -68,7 +68,7 @@ def _attachment(file: Document, description: str | None) -> Document:
 def _room(call: Call) -> Room:
     room = call.store.rooms.get(call.parts[0] if call.parts else "")
     if room is None or not call.store.can_access(call.user, room):
-        raise PlainError("unauthorized")
+        raise ForbiddenError
     return room
 
 
