@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.http.response import HttpResponseBase
 
-from admin_ui.pages import bridges, console, knowledge, matrix, prompt, records, servers, tool_secrets
+from admin_ui.pages import bridges, console, knowledge, matrix, people, prompt, records, servers, tool_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ pages = (
     Page("bridges/<int:pk>/bridge.toml", "bridge_config", bridges.config),
     Page("confirm/", "confirm", bridges.confirm),
     Page("landmarks/<int:pk>/pin/", "landmark_pin", knowledge.pin),
+    Page("users/<int:pk>/forget/", "user_forget", people.forget),
     Page("tools/", "tool_matrix", matrix.show),
     Page("mcp/new/", "mcp_new", servers.new),
     Page("mcp/secrets/", "mcp_secrets", tool_secrets.show),

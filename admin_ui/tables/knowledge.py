@@ -6,16 +6,16 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from admin_ui.tables.base import Table, actor, cut, link_column, text_column
+from admin_ui.tables.removing import Removable
 from composer.memory.fact_words import MAX_VALUE_CHARS
 from composer.models import Fact, Landmark, Memory, Summary
-from gateway import changes, staff
-from gateway.changes import ChangeError
+from gateway import changes
 from gateway.models import AuditEntry, AuditSeal
 
 
@@ -43,31 +43,7 @@ class Landmarks(Table):
         changes.change_landmark(landmark_id=obj.pk, actor=actor(request), kind=values["kind"])
 
 
-class Forgettable(Table):
-    """Rows that may be forgotten, one at a time and with a question."""
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return staff.may_change(request.user)
-
-    def forget(self, request: HttpRequest, obj: Any) -> None:
-        raise NotImplementedError
-
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        try:
-            self.forget(request, obj)
-        except ChangeError as error:
-            request.nexus_refusal = str(error)  # type: ignore[attr-defined]
-
-    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
-        refusal = getattr(request, "nexus_refusal", "")
-        if not refusal:
-            response: HttpResponse = super().response_delete(request, obj_display, obj_id)
-            return response
-        messages.error(request, f"Nothing was forgotten: {refusal}.")
-        return self.redirect_to(obj_id)
-
-
-class Facts(Forgettable):
+class Facts(Removable):
     list_display = ("scope", "key", "shown_value", "confidence", "source", "expires_at", "updated_at")
     list_select_related = ("source_message",)
     search_fields = ("scope", "key")
@@ -87,7 +63,7 @@ class Facts(Forgettable):
             expires_at=values.get("expires_at", obj.expires_at),
         )
 
-    def forget(self, request: HttpRequest, obj: Any) -> None:
+    def remove(self, request: HttpRequest, obj: Any) -> None:
         changes.forget_fact(fact_id=obj.pk, actor=actor(request))
 
 
@@ -100,7 +76,7 @@ class MemoryForm(forms.ModelForm):  # type: ignore[type-arg]
     )
 
 
-class Memories(Forgettable):
+class Memories(Removable):
     """Mem0's rows have no order of their own; they are found by scope or words."""
 
     form = MemoryForm
@@ -138,7 +114,7 @@ class Memories(Forgettable):
         where = reverse("admin:composer_fact_change", args=[fact_id])
         messages.info(request, format_html('<a class="nx-link" href="{}">Fact {}</a> says so now.', where, fact_id))
 
-    def forget(self, request: HttpRequest, obj: Any) -> None:
+    def remove(self, request: HttpRequest, obj: Any) -> None:
         changes.forget_memory(memory_id=obj.pk, actor=actor(request))
 
 

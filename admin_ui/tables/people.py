@@ -10,6 +10,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from admin_ui.tables.base import Table, actor, link_column, text_column
+from admin_ui.tables.removing import Removable
 from gateway import audit, changes, staff
 from gateway.changes.places import SLUG
 from gateway.models import Agent, BotAccount, PersonaVersion, Project, User
@@ -20,6 +21,7 @@ class Users(Table):
     list_filter = ("role", "is_foreign_bot")
     search_fields = ("username", "display_name", "=rocketchat_id")
     editable = ("role",)
+    change_form_before_template = "nexus/user_actions.html"
     neighbours = (
         ("messages", "gateway_message", "user"),
         ("questions", "gateway_invocation", "root_asker"),
@@ -82,7 +84,8 @@ class BotAccounts(Table):
     agent_link = link_column("agent")
 
 
-class Projects(Table):
+class Projects(Removable):
+    refused = "The project stays"
     none_yet = "What is known of a project is told in all of its rooms. Make one, then choose it on the rooms' pages."
     list_display = ("slug", "title", "created_at")
     search_fields = ("slug", "title")
@@ -111,6 +114,9 @@ class Projects(Table):
         if "managers" in values:
             values["managers"] = [user.pk for user in values["managers"]]
         changes.change_project(project_id=obj.pk, actor=actor(request), values=values)
+
+    def remove(self, request: HttpRequest, obj: Any) -> None:
+        changes.remove_project(project_id=obj.pk, actor=actor(request))
 
 
 def _slug_form(slug: str) -> None:

@@ -145,7 +145,7 @@ class Bridges(Listed):
         "is": Filter(lambda value: _IS[value], _is_read, {"type": "string", "enum": list(_IS)}, "What it is now."),
         "token_version": number("token_version"),
     }
-    also_answers: ClassVar[dict[str, tuple[int, ...]]] = {"create": (502,), "destroy": (412,)}
+    also_answers: ClassVar[dict[str, tuple[int, ...]]] = {"create": (424,), "destroy": (412,)}
 
     def get_queryset(self) -> Any:
         live = Case(When(_ONLINE, then=Value(True)), default=Value(False))

@@ -25,8 +25,8 @@ CODES: Final = {
     413: "too_large",
     415: "bad_content_type",
     422: "bad_value",
+    424: "no_good_answer",
     429: "rate_limited",
-    502: "no_good_answer",
 }
 HINTS: Final = {
     401: "Send `Authorization: Bearer <NEXUS_ADMIN_TOKEN>`, or log in at /api/v1/login.",
@@ -68,14 +68,16 @@ class ChangedMeanwhileError(exceptions.APIException):
 
 
 class ChatTroubleError(exceptions.APIException):
-    status_code = status.HTTP_502_BAD_GATEWAY
+    """The chat did not do it. No 5xx: this server is well, and says what went wrong."""
+
+    status_code = status.HTTP_424_FAILED_DEPENDENCY
     default_code = "chat_trouble"
 
 
 class UpstreamTroubleError(exceptions.APIException):
     """An MCP server did not do it."""
 
-    status_code = status.HTTP_502_BAD_GATEWAY
+    status_code = status.HTTP_424_FAILED_DEPENDENCY
     default_code = "mcp_server_trouble"
 
 
@@ -154,7 +156,7 @@ def _words(error: exceptions.APIException) -> tuple[str, str]:
         code if isinstance(code, str) and code not in ("error", "invalid", "parse_error", "not_authenticated") else ""
     )
     known = CODES.get(error.status_code, "error")
-    return (own if error.status_code in (422, 502) and own else known), _flat(error.detail)
+    return (own if error.status_code in (422, 424) and own else known), _flat(error.detail)
 
 
 def _first_code(error: exceptions.ValidationError) -> str:

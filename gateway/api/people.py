@@ -137,6 +137,10 @@ class UserChange(Strict):
     role = serializers.ChoiceField(choices=[(role, role) for role in changes.ROLES])
 
 
+class Forgotten(serializers.Serializer[Any]):
+    messages = serializers.IntegerField(help_text="How many become tombstones within minutes.")
+
+
 class Users(Listed):
     queryset = User.objects.all()
     serializer_class = UserRow
@@ -154,6 +158,13 @@ class Users(Listed):
             self.check_match(request, self.row())
             changes.change_user(user_id=int(pk), actor=name_of(request), role=given["role"])
         return self.shown(self.row())
+
+    @extend_schema(request=None, responses={202: Forgotten})
+    @action(detail=True, methods=["post"])
+    def forget(self, request: Request, pk: str) -> Response:
+        """Take all that this person has written out of memory, as `!forget me` does. It can't be undone."""
+        count = changes.forget_person(user_id=int(pk), actor=name_of(request))
+        return Response({"messages": count}, status=202)
 
 
 class ProjectRow(serializers.ModelSerializer[Project]):
@@ -194,6 +205,14 @@ class Projects(Listed):
             self.check_match(request, self.row())
             changes.change_project(project_id=int(pk), actor=name_of(request), values=given)
         return self.shown(self.row())
+
+    @extend_schema(responses={204: None}, parameters=[IF_MATCH])
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Remove it with what is known of it; 409 while rooms belong to it."""
+        with transaction.atomic():
+            self.check_match(request, self.row())
+            changes.remove_project(project_id=int(pk), actor=name_of(request))
+        return Response(status=204)
 
 
 class RoomRow(serializers.ModelSerializer[Room]):

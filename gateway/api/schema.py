@@ -20,8 +20,8 @@ _WORDS: Final = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The request says what can't be.",
+    424: "The chat, or the MCP server, did not do what it was asked to.",
     429: "Too many failed logins from this address.",
-    502: "The chat, or the MCP server, did not do what it was asked to.",
 }
 
 

@@ -80,7 +80,7 @@ class Servers(Listed):
         "name": words("name", text="The whole name."),
         "is_enabled": flag("is_enabled"),
     }
-    also_answers: ClassVar[dict[str, tuple[int, ...]]] = {"test": (502,)}
+    also_answers: ClassVar[dict[str, tuple[int, ...]]] = {"test": (424,)}
 
     @extend_schema(request=NewServer, responses={201: ServerRow})
     def create(self, request: Request) -> Response:
@@ -145,7 +145,7 @@ class Secret(Strict):
 
 
 class Secrets(APIView):
-    @extend_schema(operation_id="mcp_secrets", responses={200: SecretNames, 502: Error}, tags=["mcp-secrets"])
+    @extend_schema(operation_id="mcp_secrets", responses={200: SecretNames, 424: Error}, tags=["mcp-secrets"])
     def get(self, _request: Request) -> Response:
         """Which secrets definitions may refer to. No answer ever holds a value."""
         return Response({"names": mcp.secret_names()})
@@ -153,7 +153,7 @@ class Secrets(APIView):
 
 class OneSecret(APIView):
     @extend_schema(
-        operation_id="mcp_secret_set", request=Secret, responses={204: None, 502: Error}, tags=["mcp-secrets"]
+        operation_id="mcp_secret_set", request=Secret, responses={204: None, 424: Error}, tags=["mcp-secrets"]
     )
     def put(self, request: Request, name: str) -> Response:
         """Give it, or another value for it; it stands in the host's file of secrets."""
@@ -162,7 +162,7 @@ class OneSecret(APIView):
         mcp.keep_secret(name=name, value=form.validated_data["value"], actor=name_of(request))
         return Response(status=204)
 
-    @extend_schema(operation_id="mcp_secret_remove", responses={204: None, 502: Error}, tags=["mcp-secrets"])
+    @extend_schema(operation_id="mcp_secret_remove", responses={204: None, 424: Error}, tags=["mcp-secrets"])
     def delete(self, request: Request, name: str) -> Response:
         """Servers that refer to it answer nothing any more."""
         mcp.drop_secret(name=name, actor=name_of(request))

@@ -12,7 +12,8 @@ from gateway.changes.knowledge import (
     take_back_grant,
 )
 from gateway.changes.leaves import LEAVES, names_of, set_leave
-from gateway.changes.places import ROLES, add_project, change_project, change_room, change_user
+from gateway.changes.people import ROLES, change_user, forget_person
+from gateway.changes.places import add_project, change_project, change_room, remove_project
 from gateway.changes.tokens import rename_bridge
 from gateway.changes.work import ask_again, stop
 
@@ -35,7 +36,9 @@ __all__ = [
     "correct_memory",
     "forget_fact",
     "forget_memory",
+    "forget_person",
     "names_of",
+    "remove_project",
     "rename_bridge",
     "set_leave",
     "set_persona",

@@ -1,4 +1,4 @@
-"""What may be changed of rooms, projects and people."""
+"""What may be changed of rooms and projects."""
 
 import re
 from collections.abc import Collection
@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
+from composer.memory import scopes
+from composer.models import Fact
 from gateway import audit
 from gateway.changes.errors import BadValueError, ConflictError, GoneError
 from gateway.changes.texts import checked
@@ -13,7 +15,7 @@ from gateway.invocations import wake
 from gateway.models import Project, Room, User
 
 SLUG: Final = re.compile(r"[a-z][a-z0-9-]{1,63}\Z")
-ROLES: Final = ("user", "admin")
+NAMED_ROOMS: Final = 5
 
 
 def change_room(*, room_id: int, actor: str, values: dict[str, Any]) -> bool:
@@ -27,7 +29,7 @@ def change_room(*, room_id: int, actor: str, values: dict[str, Any]) -> bool:
             for name, column in (("is_quiet", "is_quiet"), ("is_serial", "is_serial"), ("project", "project_id"))
             if name in values and values[name] != getattr(room, column)
         }
-        if told.get("project_id") is not None and not Project.objects.filter(pk=told["project_id"]).exists():
+        if told.get("project_id") is not None and not _stays(told["project_id"]):
             raise BadValueError(f"there is no project {told['project_id']}", field="project")
         if told:
             Room.objects.filter(pk=room.pk).update(**told)
@@ -77,19 +79,25 @@ def change_project(*, project_id: int, actor: str, values: dict[str, Any]) -> bo
         raise ConflictError(f"there is a project {values.get('slug')!r} already", field="slug") from None
 
 
-def change_user(*, user_id: int, actor: str, role: str) -> bool:
-    """Raises ChangeError."""
-    if role not in ROLES:
-        raise BadValueError(f"role is one of {', '.join(ROLES)}", field="role")
+def remove_project(*, project_id: int, actor: str) -> None:
+    """With what is known of it. Raises ChangeError while rooms belong to it."""
     with transaction.atomic():
-        user = User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
-        if user is None:
-            raise GoneError(f"there is no user {user_id}")
-        if user.role == role:
-            return False
-        User.objects.filter(pk=user.pk).update(role=role)
-        audit.record(actor=actor, action="user_role_changed", target=user.username, role=role)
-        return True
+        # The whole row's lock: whoever is giving it a room has done so before, or finds it gone.
+        project = Project.objects.select_for_update().filter(pk=project_id).first()
+        if project is None:
+            raise GoneError(f"there is no project {project_id}")
+        names = [str(room) for room in project.rooms.order_by("pk")[: NAMED_ROOMS + 1]]
+        if names:
+            told = ", ".join(names[:NAMED_ROOMS]) + (" and others" if len(names) > NAMED_ROOMS else "")
+            raise ConflictError(f"rooms belong to project {project.slug}: {told}; give them another project, or none")
+        facts, _ = Fact.objects.filter(scope=scopes.of_project(project_id=project_id)).delete()
+        project.delete()
+        audit.record(actor=actor, action="project_removed", target=project.slug, facts=facts)
+
+
+def _stays(project_id: int) -> bool:
+    """Whether it is there, and will be until this transaction ends."""
+    return Project.objects.select_for_update(no_key=True).filter(pk=project_id).first() is not None
 
 
 def _slug(slug: str) -> str:

@@ -159,7 +159,7 @@ def test_a_server_that_does_not_answer_is_trouble_with_the_server(api):
 
     answer = send(api, "POST", f"mcp-servers/{server.pk}/test")
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "mcp_server_trouble")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (424, "mcp_server_trouble")
 
 
 def test_a_server_that_starts_to_tell_what_can_not_be_stored_is_off_and_must_be_looked_at():
@@ -203,7 +203,7 @@ def test_a_file_of_secrets_that_others_can_read_is_not_used(api, host):
 
     answer = send(api, "GET", "mcp-secrets")
 
-    assert answer.status_code == 502
+    assert answer.status_code == 424
     assert "chmod 600" in answer.json()["error"]["message"]
 
 

@@ -4,12 +4,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
-from django.db.models import Max
-from django.utils import timezone
 
 from composer.memory import forgetting
-from gateway import audit
+from gateway import changes
 from gateway.models import Message, User
 
 
@@ -29,9 +26,6 @@ class Command(BaseCommand):
         if not options["yes"]:
             self.stdout.write(f"{name} has {his.count()} messages here; --yes takes them out of memory for good.")
             return
-        last = his.aggregate(last=Max("pk"))["last"] or 0
-        with transaction.atomic(durable=True):
-            forgetting.ask(user=found[0], until=timezone.now(), last_message_id=last)
-            audit.record(actor="command", action="person_forgotten", target=found[0].rocketchat_id)
+        changes.forget_person(user_id=found[0].pk, actor="command")
         count = forgetting.work(time_s=float("inf"))
         self.stdout.write(f"{name} is forgotten: {count} messages. mem0-api follows with the next remembering.")
