@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -25,6 +25,7 @@ from docker.stack import Stack, pick_ports
 from docker.state import AlreadyRunningError
 from docker.supervisor import ProcessFailedError
 from docker.valkey import ValkeyError
+from nexus_bridge.programs import found_programs
 
 CHAT_PORT, GATEWAY_PORT = 3000, 4000
 STORY = (sys.executable, "manage.py", "demo")
@@ -142,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What goes on is in the log files; the terminal belongs to the story.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     narrator = Narrator()
+    if options.clis:
+        narrator.say(what_clis_mean(os.environ))
     stack = Stack(
         state_dir=options.state_dir.resolve(),
         ports=pick_ports(chat=options.chat_port, gateway=options.gateway_port),
@@ -149,6 +152,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         on_step=narrator.say,
     )
     return Launcher(stack=stack, once=options.once, say=narrator.say).run()
+
+
+def what_clis_mean(env: Mapping[str, str]) -> str:
+    """Said before anything starts: who does not want it can still stop."""
+    found = found_programs(env)
+    if not found:
+        return "CLIS=1: no agent CLI that Nexus knows is on PATH, so none joins"
+    programs = ", ".join(f"@{kind} ({program})" for kind, program in found)
+    return (
+        f"CLIS=1: {programs} will join. They run as you: with your own logins and settings, at your own costs, in folders below"
+        " .nexus/host/work but able to reach what you can reach. Everyone in this demo's chat may give them work."
+        " Nothing of them runs yet; Ctrl-C if you don't want that"
+    )
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -10,6 +10,7 @@ from typing import IO
 
 import pytest
 
+from docker import embedded
 from tests.launcher.programs_for_tests import eventually, is_running
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -56,6 +57,34 @@ def test_a_signal_stops_everything_and_leaves_no_lock(launch: Launch, tmp_path: 
     assert len(pids) == 2
     assert not any(is_running(pid) for pid in pids)
     assert not (tmp_path / "state" / "lock").exists()
+
+
+def test_what_real_clis_mean_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Starting:
+        def __init__(self, **_: object) -> None: ...
+
+        def run(self) -> int:
+            sys.stdout.write("everything starts\n")
+            return 0
+
+    monkeypatch.setattr(embedded, "Launcher", Starting)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "cursor").touch(mode=0o700)
+
+    def told(*arguments: str) -> list[str]:
+        assert embedded.main(["demo", "--state-dir", str(tmp_path / "state"), *arguments]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    first, last = told("--clis")
+    assert "no agent CLI that Nexus knows is on PATH" in first
+    assert last == "everything starts"
+    (tmp_path / "cursor-agent").touch(mode=0o700)
+    first, last = told("--clis")
+    assert f"@cursor ({tmp_path / 'cursor-agent'}) will join. They run as you: with your own logins" in first
+    assert last == "everything starts"
+    assert told() == ["everything starts"]
 
 
 def test_it_stays_up_after_its_story(launch: Launch, tmp_path: Path) -> None:

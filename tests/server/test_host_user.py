@@ -50,7 +50,7 @@ def test_what_is_started_as_him_has_his_ids_and_no_group_of_ours():
 
 
 def test_a_user_of_their_own_lets_real_clis_join(settings, monkeypatch):
-    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("shutil.which", lambda name, **_: f"/usr/bin/{name}")
     settings.NEXUS_HOST_CLIS = False
     settings.NEXUS_HOST_USER = "nexus-agents"
 

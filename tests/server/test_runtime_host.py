@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.management.commands import runtime_host
+from gateway.demo import story
+from gateway.management.commands import demo, runtime_host
 from gateway.models import Agent, Bridge, HostLease, State
 from runtime import host
 from runtime.host import Bundle, Host, Lease
@@ -97,12 +98,37 @@ def test_the_configuration_is_private_and_its_token_good(chat, transactional_db,
 
 
 def test_real_clis_join_on_the_operators_word_only(settings, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name, **_: f"/usr/bin/{name}")
     settings.NEXUS_HOST_CLIS = False
     assert [one.slug for one in runtime_host.built_in()] == ["shell-echo"]
 
     settings.NEXUS_HOST_CLIS = True
     assert "claude" in [one.slug for one in runtime_host.built_in()]
+
+
+def programs(folder, *names):
+    for name in names:
+        (folder / name).touch(mode=0o700)
+    return str(folder)
+
+
+def test_the_demo_waits_for_the_clis_that_the_host_runs_and_for_no_other(settings, monkeypatch, tmp_path):
+    settings.NEXUS_HOST_CLIS = True
+    awaited = []
+    monkeypatch.setattr(story, "wait_online", lambda *, slugs, **_: awaited.append(slugs))
+    # Given an editor that is called like a CLI kind, and no CLI
+    monkeypatch.setenv("PATH", programs(tmp_path, "cursor"))
+
+    assert [one.slug for one in runtime_host.built_in()] == ["shell-echo"]
+    assert demo.Command()._real_clis(print) == []
+    assert awaited == []
+
+    # When the CLI is there as well
+    programs(tmp_path, "cursor-agent", "codex")
+
+    assert [one.slug for one in runtime_host.built_in()] == ["shell-echo", "codex", "cursor"]
+    assert demo.Command()._real_clis(print) == ["codex", "cursor"]
+    assert awaited == [["codex", "cursor"]]
 
 
 def test_a_bridge_that_dies_is_started_again_and_stops_with_the_host(transactional_db, tmp_path, monkeypatch):

@@ -15,23 +15,13 @@ from nexus_bridge.adapters import known_kinds
 from nexus_bridge.address import address_problem
 from nexus_bridge.errors import ConfigError
 from nexus_bridge.policy import Audience, Condition, Rules
+from nexus_bridge.programs import DEFAULT_COMMANDS
 from nexus_bridge.protocol import Verdict
 from nexus_bridge.settings import Agent, Config, Hub, Limits
 from nexus_bridge.tables import Table, nearest
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_AGENTS: Final = 64
-
-DEFAULT_COMMANDS: Final[Mapping[str, Sequence[str]]] = {
-    "claude": ("claude",),
-    "codex": ("codex",),
-    "gemini": ("gemini",),
-    "cursor": ("cursor-agent",),
-    "hermes": ("hermes",),
-    "opencode": ("opencode",),
-    "echo": (),
-}
-"""What is run when an agent names no `command`; `acp` and `pty` have to."""
 
 _SLUG: Final = re.compile(r"[a-z][a-z0-9-]{1,63}")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

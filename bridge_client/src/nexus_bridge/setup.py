@@ -11,9 +11,9 @@ from typing import Final
 from nexus_bridge import joining, tokens, writing
 from nexus_bridge.adapters import known_kinds
 from nexus_bridge.address import address_problem
-from nexus_bridge.config import DEFAULT_COMMANDS
 from nexus_bridge.errors import ConfigError
 from nexus_bridge.joining import JoinedAgent
+from nexus_bridge.programs import DEFAULT_COMMANDS, found_programs
 from nexus_bridge.view import printable
 from nexus_bridge.writing import NewAgent
 
@@ -64,15 +64,6 @@ def init(*, path: Path, env: Mapping[str, str], ask: Ask, say: Say) -> None:
     finally:
         writing.give_back(path)
     say(f"Written: {path} (only you can read it).")
-
-
-def found_programs(env: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The CLIs on PATH: kind and program."""
-    found = []
-    for kind, command in sorted(DEFAULT_COMMANDS.items()):
-        if command and (program := shutil.which(command[0], path=env.get("PATH"))) is not None:
-            found.append((kind, program))
-    return found
 
 
 def _agent(one: JoinedAgent, *, env: Mapping[str, str], ask: Ask, say: Say, workdir: str) -> NewAgent:

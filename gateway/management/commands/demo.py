@@ -1,6 +1,6 @@
 """Plays the demo: people, rooms, agents, a conversation that ends in a mention, and where to click."""
 
-import shutil
+import os
 import sys
 import time
 from argparse import ArgumentParser
@@ -17,7 +17,7 @@ from gateway.bridges.accounts import admin_login
 from gateway.demo import chat, story
 from gateway.models import Agent, Message
 from gateway.rocketchat.calls import RestError
-from nexus_bridge.adapters import known_kinds
+from nexus_bridge.programs import found_programs
 
 PEOPLE = {"alice": "Alice", "bob": "Bob", "charlie": "Charlie"}
 ADMIN_NAME = "demo"
@@ -78,13 +78,11 @@ class Command(BaseCommand):
             _invite(admin=admin, owner=people[OWNER], rooms=rooms, slug=slug)
 
     def _real_clis(self, say: story.Say) -> list[str]:
-        """Agents that runtime_host made for the real CLIs it found."""
-        found = [kind for kind in known_kinds() if kind not in ("echo", "pty", "acp") and shutil.which(kind)]
-        if not found:
-            say("no real agent CLI is on PATH, so none joins")
-            return []
-        say(f"joining as you, with your own login and your own costs: {', '.join(found)}")
-        story.wait_online(slugs=found, say=say)
+        """Agents that runtime_host made for the real CLIs it found. What that means was said before anything started."""
+        found = [kind for kind, _ in found_programs(os.environ)]
+        if found:
+            say(f"real CLIs join: {', '.join(found)}")
+            story.wait_online(slugs=found, say=say)
         return found
 
     def _play(self, admin: chat.Person, people: dict[str, chat.Person], rooms: dict[str, str], say: story.Say) -> None:

@@ -1,7 +1,6 @@
 """Runs the host's own bridge: @shell-echo, and with NEXUS_HOST_USER or NEXUS_HOST_CLIS=1 an agent for each real CLI that is found."""
 
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -17,8 +16,7 @@ from django.core.management.base import BaseCommand
 from gateway import bridges
 from gateway.bridges.setup import agent_section, head
 from gateway.watch import program
-from nexus_bridge.adapters import known_kinds
-from nexus_bridge.config import DEFAULT_COMMANDS
+from nexus_bridge.programs import DEFAULT_COMMANDS, found_programs
 from runtime import host_user
 from runtime.host import Bundle, Host, Lease, write_privately
 
@@ -76,13 +74,8 @@ def built_in() -> list[BuiltIn]:
     echo = BuiltIn(slug=SHELL_ECHO, cli="pty", command=[sys.executable, "-m", "nexus_bridge.shell_echo"], parallel=4)
     if not settings.NEXUS_HOST_CLIS and not settings.NEXUS_HOST_USER:
         return [echo]
-    known = set(known_kinds())
-    real = [
-        BuiltIn(slug=kind, cli=kind, command=list(command))
-        for kind, command in DEFAULT_COMMANDS.items()
-        if kind in known and command and shutil.which(command[0])
-    ]
-    return [echo, *real]
+    found = found_programs(os.environ)
+    return [echo, *(BuiltIn(slug=kind, cli=kind, command=list(DEFAULT_COMMANDS[kind])) for kind, _ in found)]
 
 
 def _home(folder: Path) -> Path:
