@@ -12,6 +12,9 @@ from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
 from nexus_bridge.protocol import MAX_FRAME_BYTES
 
+MAX_UNREAD_BYTES: Final = 24 * 1024 * 1024
+"""Prompts of one connection that its peer may leave unread."""
+
 _REASONS: Final = {
     401: "Unauthorized",
     403: "Forbidden",
@@ -32,6 +35,9 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
         return super().onConnect(request)
 
     def sendMessage(self, payload: bytes, isBinary: bool = False, **options: Any) -> None:  # noqa: N802, N803 - autobahn's signature
+        if _unread_bytes(self.transport) > MAX_UNREAD_BYTES:
+            self.transport.abortConnection()
+            return
         # autobahn holds one limit for both ways; prompts are larger than what a bridge may send.
         self.maxMessagePayloadSize = 0
         try:
@@ -63,6 +69,11 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
         self.handshake_deferred.errback(denial)
         del self.handshake_deferred
         self.server.protocol_disconnected(self)
+
+
+def _unread_bytes(transport: Any) -> int:
+    """What the peer has not read yet. Nothing else holds this connection back: daphne writes, and twisted keeps it."""
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 - it has no other name
 
 
 def install() -> None:

@@ -12,12 +12,12 @@ from django.db.models.functions import Now
 from gateway import audit, nudges, redaction
 from gateway.invocations import cards, grants
 from gateway.invocations.grants import Span
+from gateway.invocations.patience import answer_s
 from gateway.invocations.rights import may_decide
-from gateway.models import FINAL, Approval, Asks, Invocation, Purpose, User
+from gateway.models import FINAL, Agent, Approval, Asks, Invocation, Purpose, User
 from nexus_bridge import events
 from nexus_bridge.strip import visible
 
-ANSWER_S: Final = 600
 """Silence for this long is a no."""
 
 MAX_PENDING: Final = 20
@@ -60,6 +60,8 @@ def ask_once(
         return found
     if Approval.objects.filter(invocation_id=invocation_id, decision="").count() >= MAX_PENDING:
         return None
+    agent = Agent.objects.select_related("bridge").get(invocations=invocation_id)
+    wait = timedelta(seconds=answer_s(agent=agent, kind=kind))
     question, is_new = Approval.objects.select_related("invocation__agent__owner").get_or_create(
         invocation_id=invocation_id,
         permission=_storable(permission)[:200],
@@ -69,7 +71,7 @@ def ask_once(
             "tool_kind": tool_kind[:20],
             "detail": _storable(visible(detail)),
             "asked": asked,
-            "expires_at": Now() + timedelta(seconds=ANSWER_S),
+            "expires_at": Now() + wait,
         },
     )
     if is_new:

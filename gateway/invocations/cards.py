@@ -6,11 +6,11 @@ from django.db.models import F
 
 from gateway import nudges
 from gateway.invocations import risk
+from gateway.invocations.patience import ANSWER_S, answer_s, in_words
 from gateway.invocations.transitions import chat_message_id
 from gateway.models import Agent, Approval, Asks, Notice, NoticeKind
 
 BREAK: Final = "\N{ZERO WIDTH SPACE}"
-MINUTES: Final = 10
 MAX_DECIDED_CHARS: Final = 600
 """Of what was decided the card keeps this much; whole it stands in the audit's row."""
 
@@ -49,9 +49,10 @@ def _open(approval: Approval) -> str:
     level, why = risk.level(tool_kind=approval.tool_kind, detail=approval.detail)
     because = f": {why}" if why else ""
     number = approval.pk
+    wait = in_words(answer_s(agent=agent, kind=approval.kind))
     how = (
         f"{deciders(agent)} decides: ✅ or `!approve {number}` (or `!approve {number} for 1h`, `… always here`), "
-        f"❌ or `!deny {number} reason`. No answer within {MINUTES} minutes is a no."
+        f"❌ or `!deny {number} reason`. No answer within {wait} is a no."
     )
     head = f"**{agent.slug} asks to use {approval.tool}** (risk {level}{because})"
     return "\n".join([head, fenced(approval.detail), how])
@@ -81,7 +82,7 @@ def _question(approval: Approval) -> str:
         return f"**{agent.slug} asked:** {approval.detail}\nNobody answered."
     return (
         f"{name}**{agent.slug} asks:** {approval.detail}\n"
-        f"Answer in this thread, or with `@{agent.slug} …`. It waits {MINUTES} minutes."
+        f"Answer in this thread, or with `@{agent.slug} …`. It waits {in_words(ANSWER_S)}."
     )
 
 

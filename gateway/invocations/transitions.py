@@ -223,8 +223,15 @@ def give_up_room(*, invocation_id: int) -> bool:
     return True
 
 
+MAX_WARNINGS: Final = 10
+"""Of one run; more would be noise."""
+
+
 def tell(*, invocation: Invocation, kind: NoticeKind, text: str) -> None:
-    """Leave the room one sentence about this row; telling it again edits the sentence. Of a summary it hears nothing."""
+    """Leave the room a sentence about this row. Of a summary it hears nothing.
+
+    There is one of each kind, and telling it again edits it; warnings stand below each other.
+    """
     if invocation.purpose != Purpose.ANSWER:
         return
     chat_id = chat_message_id(f"notice:{invocation.pk}:{kind}")
@@ -239,6 +246,9 @@ def tell(*, invocation: Invocation, kind: NoticeKind, text: str) -> None:
             "chat_id": chat_id,
         },
     )
+    if kind == NoticeKind.WARNING and not is_new:
+        said = notice.text.splitlines()
+        text = notice.text if text in said or len(said) >= MAX_WARNINGS else "\n".join([*said, text])
     if not is_new and notice.text != text:
         Notice.objects.filter(pk=notice.pk).update(text=text, revision=F("revision") + 1)
     nudges.chat(agent_id=invocation.agent_id, room_id=invocation.room_id, invocation_id=invocation.pk)

@@ -14,6 +14,7 @@ from channels.db import database_sync_to_async
 
 from gateway import audit
 from gateway.invocations import approvals
+from gateway.invocations.patience import ANSWER_S
 from gateway.mcp import definitions, offered, own, registry, upstream
 from gateway.mcp.definitions import McpError
 from gateway.mcp.offered import Session, Tool
@@ -168,7 +169,7 @@ def _person(run: Invocation, name: str) -> User | None:
 
 async def _answered(question: Approval) -> Approval:
     """Until somebody decides or the time is up; the row is the only word that counts."""
-    until = time.monotonic() + approvals.ANSWER_S + 30
+    until = time.monotonic() + ANSWER_S + 30
     while not question.decision and time.monotonic() < until:
         await asyncio.sleep(LOOK_S)
         question = await database_sync_to_async(Approval.objects.select_related("decided_by").get)(pk=question.pk)

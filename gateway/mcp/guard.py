@@ -3,11 +3,14 @@
 import asyncio
 import ipaddress
 import socket
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import httpx2
 
 from gateway.mcp.definitions import McpError
+
+MAX_RESPONSE_BYTES: Final = 8 * 1024 * 1024
 
 
 class ForbiddenAddressError(McpError):
@@ -31,6 +34,24 @@ def address_problem(address: str, *, is_private_allowed: bool) -> str | None:
     return None
 
 
+class _Bounded(httpx2.AsyncByteStream):
+    """An answer that is read to the end only if it has one in sight: the package reads it whole before anybody measures it."""
+
+    def __init__(self, stream: Any) -> None:  # Any: what the inner transport gives is typed for both ways of reading
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_RESPONSE_BYTES
+        async for part in self._stream:
+            left -= len(part)
+            if left < 0:
+                raise httpx2.ReadError(f"it sent more than {MAX_RESPONSE_BYTES // 2**20} MiB")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Calls the address it has judged, whatever the name says a moment later; redirects are not followed by it."""
 
@@ -45,7 +66,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         extensions: dict[str, Any] = {**request.extensions, "sni_hostname": host}
         request.extensions = extensions
         request.url = request.url.copy_with(host=address)
-        return await self._inner.handle_async_request(request)
+        response = await self._inner.handle_async_request(request)
+        response.stream = _Bounded(response.stream)
+        return response
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -135,19 +135,19 @@ def test_the_hub_is_told_how_many_rules_there_are_and_for_which_tools_not_what_t
         default="local",
     )
 
-    told = summary(agent="claude-alice", rules=rules, audience=Audience(callers=["bob", "dora"]))
+    told = summary(agent="claude-alice", rules=rules, audience=Audience(callers=["bob", "dora"]), permission_s=90.5)
 
     assert told.deny == RuleCount(rules=6, tools=["Bash", "WebFetch", "edit"])
     assert (told.ask, told.allow) == (RuleCount(), RuleCount(rules=1, tools=["Read"]))
     assert (told.default, told.callers, told.rooms) == ("local", 2, 0)
-    assert not [word for word in ("secret", "bob", "rm") if word in encode(told)]
+    assert not [word for word in ("secret", "bob", "rm ") if word in encode(told)]
     assert from_bridge(encode(told)) == told
 
 
 def test_however_many_tools_have_rules_the_frame_stays_small() -> None:
     rules = Rules(deny=[f"{number}-{'x' * 60}" for number in range(1_000)])
 
-    told = summary(agent="claude-alice", rules=rules, audience=Audience())
+    told = summary(agent="claude-alice", rules=rules, audience=Audience(), permission_s=600)
 
     assert told.deny.rules == 1_000
     assert len(encode(told)) < 4_096

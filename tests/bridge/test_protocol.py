@@ -63,6 +63,7 @@ FROM_BRIDGE: list[dict[str, Any]] = [
         "allow": {"rules": 3, "tools": ["Read"]},
         "callers": 1,
         "rooms": 0,
+        "permission_s": 90,
     },
     {"type": "error", "code": "bad_json", "about": "", "message": "no"},
 ]
@@ -164,6 +165,7 @@ def chunks(**wrong: Any) -> dict[str, Any]:
         ({**FROM_BRIDGE[4], "outcome": "great"}, "bad_field", "end"),
         ({**FROM_BRIDGE[4], "message": "x" * 2_001}, "bad_field", "end"),
         ({**FROM_BRIDGE[6], "agent": "Claude"}, "bad_field", "policy"),
+        ({**FROM_BRIDGE[6], "permission_s": 0}, "bad_field", "policy"),
         ({**FROM_BRIDGE[6], "deny": {"rules": -1}}, "bad_field", "policy"),
         ({**FROM_BRIDGE[6], "deny": {"tools": ["\x00"]}}, "bad_field", "policy"),
         ({**FROM_BRIDGE[6], "deny": {"tools": ["x"] * 17}}, "bad_field", "policy"),

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from gateway.ingest import Batch, Ingest
 from gateway.invocations import approvals, grants, risk
-from gateway.models import Approval, Asks, AuditEntry, Grant, Invocation, Notice, NoticeKind, RoomMember, State
+from gateway.models import Approval, Asks, AuditEntry, Bridge, Grant, Invocation, Notice, NoticeKind, RoomMember, State
 from nexus_bridge import events
 from tests.server import people
 from tests.server.chat_words import said
@@ -193,6 +193,20 @@ def test_words_behind_approve_that_are_no_span_approve_nothing(row):
     hear(said("!approve if you must", by="alice"))
 
     assert decided(question) == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds", "words"), [(90, 89, "89 seconds"), (3_600, 600, "10 minutes"), ("", 600, "10 minutes")]
+)
+def test_a_question_waits_no_longer_than_its_laptop_does(row, told, seconds, words):
+    Bridge.objects.filter(pk=row.agent.bridge_id).update(policies={row.agent.slug: {"permission_s": told}})
+    row.refresh_from_db()
+
+    approvals.ask(invocation_id=row.pk, permission=events.Permission(id="p1", name="Bash", detail="touch x"))
+
+    question = Approval.objects.get()
+    assert round((question.expires_at - question.created_at).total_seconds()) == seconds
+    assert f"No answer within {words} is a no." in cards()[0]
 
 
 # Replies

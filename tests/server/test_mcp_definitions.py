@@ -1,9 +1,12 @@
 """Is a server's definition that must not be refused with the reason, and where may upstream calls go?"""
 
+import asyncio
+import contextlib
+
 import httpx2
 import pytest
 
-from gateway.mcp import definitions, secrets_file
+from gateway.mcp import definitions, guard, secrets_file
 from gateway.mcp.definitions import BadDefinitionError, McpError, check_definition
 from gateway.mcp.guard import ForbiddenAddressError, GuardedTransport, address_problem
 
@@ -139,3 +142,24 @@ def test_secrets_come_from_a_private_file_by_name(settings, tmp_path):
     path.chmod(0o644)
     with pytest.raises(McpError, match="chmod 600"):
         secrets_file.resolved({"B": {"secret": "KEY"}})
+
+
+async def test_an_answer_without_an_end_is_not_read_to_its_end(monkeypatch):
+    async def pour(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"400\r\n" + bytes(1024) + b"\r\n")
+                await writer.drain()
+        writer.close()
+
+    monkeypatch.setattr(guard, "MAX_RESPONSE_BYTES", 64 * 1024)
+    server = await asyncio.start_server(pour, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with (
+        server,
+        httpx2.AsyncClient(transport=GuardedTransport(is_private_allowed=True), trust_env=False) as client,
+    ):
+        with pytest.raises(httpx2.ReadError, match="it sent more than"):
+            await client.get(url)

@@ -46,7 +46,12 @@ async def run_bridge(*, config: Config, view: View, env: Mapping[str, str]) -> N
             gate=partial(_refusal, {agent.slug: agent for agent in config.agents}),
             client_version=__version__,
             capabilities=CAPABILITIES,
-            policies=[policy.summary(agent=one.slug, rules=one.rules, audience=one.audience) for one in config.agents],
+            policies=[
+                policy.summary(
+                    agent=one.slug, rules=one.rules, audience=one.audience, permission_s=config.limits.permission_s
+                )
+                for one in config.agents
+            ],
         )
         client = Client(hub=config.hub, token=config.token, session=session, watcher=view)
         runner = make_runner(config=config, client=client, view=view, env=env)

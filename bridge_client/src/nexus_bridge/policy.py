@@ -79,7 +79,7 @@ MAX_TOLD: Final = 16
 """Tools named to the hub for each verdict."""
 
 
-def summary(*, agent: str, rules: Rules, audience: Audience) -> Policy:
+def summary(*, agent: str, rules: Rules, audience: Audience, permission_s: float) -> Policy:
     """What the hub is told of the rules: how many there are and for which tools, not what they say."""
 
     def count(verdict: Verdict, patterns: Sequence[str]) -> RuleCount:
@@ -96,6 +96,7 @@ def summary(*, agent: str, rules: Rules, audience: Audience) -> Policy:
         allow=count("allow", rules.allow),
         callers=len(audience.callers),
         rooms=len(audience.rooms),
+        permission_s=max(1, int(permission_s)),
     )
 
 

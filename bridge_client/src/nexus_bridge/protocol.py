@@ -98,10 +98,10 @@ class Usage(Part, frozen=True):
 
 
 class Load(Part, frozen=True):
-    running: Annotated[int, Meta(ge=0)] = 0
-    sessions: Annotated[int, Meta(ge=0)] = 0
-    unacked_bytes: Annotated[int, Meta(ge=0)] = 0
-    memory_mib: Annotated[int, Meta(ge=0)] = 0
+    running: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    sessions: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    unacked_bytes: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    memory_mib: Annotated[int, Meta(ge=0, le=2**53)] = 0
 
 
 class RuleCount(Part, frozen=True):
@@ -213,10 +213,10 @@ class Heartbeat(Frame, frozen=True, tag="heartbeat"):
 
 
 class Policy(Frame, frozen=True, tag="policy"):
-    """How strict the owner's rules for one agent are: for people who look after the team, never for a decision of the hub.
+    """How strict the owner's rules for one agent are: for people who look after the team.
 
     Once for each agent of the `hello`, after a `welcome` of version 3 or later. `callers` and `rooms` count the names
-    that it is limited to; 0 is whoever the hub lets through.
+    that it is limited to; 0 is whoever the hub lets through. A question is denied when nobody answers within `permission_s`.
     """
 
     agent: Slug
@@ -227,6 +227,7 @@ class Policy(Frame, frozen=True, tag="policy"):
     allow: RuleCount = RuleCount()
     callers: Count = 0
     rooms: Count = 0
+    permission_s: Annotated[int, Meta(ge=1, le=86_400)] = 600
 
 
 # Hub -> bridge
