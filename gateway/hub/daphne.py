@@ -73,7 +73,7 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
 
 def _unread_bytes(transport: Any) -> int:
     """What the peer has not read yet. Nothing else holds this connection back: daphne writes, and twisted keeps it."""
-    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 - it has no other name
+    return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)  # noqa: SLF001 - it has no other name
 
 
 def install() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.abstract import FileDescriptor
 
 from gateway.hub import daphne
@@ -35,7 +36,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(payload))
         protocol.transport.write(payload)
 
-    monkeypatch.setattr(daphne.WebSocketProtocol, "sendMessage", send)
+    monkeypatch.setattr(WebSocketProtocol, "sendMessage", send)
     return sizes
 
 
