@@ -76,7 +76,7 @@ async def nudge(process: Any, rid: str) -> None:
     from gateway import webhook
 
     while True:
-        await sync_to_async(webhook._mark_row)(rid, "somebody")
+        await sync_to_async(webhook._mark_row)(rid, "somebody", "m1")
         process.rooms.catch_up.request(rid)
         await asyncio.sleep(0.2)
 

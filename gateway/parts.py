@@ -12,7 +12,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-from gateway import health, webhook_silence
+from gateway import health, webhook_claims, webhook_silence
 from gateway.rocketchat import tls
 
 LIMIT_S: Final = 2.0
@@ -82,6 +82,8 @@ def _database() -> list[Part]:
     )
     if silence := webhook_silence.problem():
         parts.append(_part("webhook", False, silence))
+    if forged := webhook_claims.problem(count=webhook_claims.today()):
+        parts.append(_part("webhook calls", False, forged))
     if aside:
         parts.append(_part("messages", False, f"{aside} were set aside"))
     return parts

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from gateway import nudges
+from gateway.webhook_claims import Claims
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,15 @@ _IDS: Final = ("message_id", "channel_id", "user_id")
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+CHECK_EVERY_S: Final = 15.0
+"""How often is looked whether the messages that calls named are there."""
+
+_MARK: Final = "UPDATE rooms SET dirty_at = now(), nudged_at = now() WHERE rid = %s RETURNING id, dirty_at"
+
 _pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="webhook")
 _waiting = 0
+_claims = Claims()
+_checking: "asyncio.Task[None] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ async def _handle(scope: dict[str, Any], receive: Receive) -> dict[str, object]:
     document = parse(await _body(receive))
     _check_token(document.get("token"))
     check_fields(document)
-    verdict = await _mark(rid=str(document["channel_id"]), user_id=str(document["user_id"]))
+    verdict = await _mark(*(str(document[name]) for name in ("channel_id", "user_id", "message_id")))
     return {"ignored": verdict} if verdict else {"updated": True} if document.get("isEdited") else {}
 
 
@@ -141,14 +149,16 @@ def _check_token(token: object) -> None:
         )
 
 
-async def _mark(*, rid: str, user_id: str) -> str:
+async def _mark(rid: str, user_id: str, rc_id: str) -> str:
     global _waiting
     if _waiting >= WAITING_ROOMS:
         raise _retry_later()
     _waiting += 1
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_S):
-            return await asyncio.get_running_loop().run_in_executor(_pool, _mark_row, rid, user_id)
+            verdict = await asyncio.get_running_loop().run_in_executor(_pool, _mark_row, rid, user_id, rc_id)
+            _check_claims_soon()
+            return verdict
     except (DatabaseError, InterfaceError, TimeoutError) as error:
         logger.warning("webhook put off", extra={"error": type(error).__name__})
         raise _retry_later() from None
@@ -156,22 +166,45 @@ async def _mark(*, rid: str, user_id: str) -> str:
         _waiting -= 1
 
 
-def _mark_row(rid: str, user_id: str) -> str:
+def _mark_row(rid: str, user_id: str, rc_id: str) -> str:
     """Why the event is ignored; empty when the room is marked."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM bot_accounts WHERE rocketchat_id = %s", [user_id])
             if cursor.fetchone() is not None:
                 return "own_bot"
-            cursor.execute("UPDATE rooms SET dirty_at = now(), nudged_at = now() WHERE rid = %s RETURNING id", [rid])
+            cursor.execute(_MARK, [rid])
             row = cursor.fetchone()
             if row is None:
                 return "unknown_room"
             nudges.chat(agent_id=None, room_id=int(row[0]))
+            _claims.named(rc_id, room_id=int(row[0]), at=row[1])
             return ""
     except (DatabaseError, InterfaceError):
         connection.close()
         raise
+
+
+def _check_claims_soon() -> None:
+    """One look at a time, while there is something to look for."""
+    global _checking
+    loop = asyncio.get_running_loop()
+    if _claims.is_waiting and (_checking is None or _checking.done() or _checking.get_loop() is not loop):
+        _checking = loop.create_task(_check_claims(), name="webhook claims")
+
+
+async def _check_claims() -> None:
+    while _claims.is_waiting:
+        await asyncio.sleep(CHECK_EVERY_S)
+        await asyncio.get_running_loop().run_in_executor(_pool, _check_rows)
+
+
+def _check_rows() -> None:
+    try:
+        _claims.check()
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("webhook claims not checked", extra={"error": type(error).__name__})
+        connection.close()
 
 
 async def _refuse(send: Send, refused: RefusedError) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from django.conf import settings
 
+from gateway import webhook_claims
 from gateway.bootstrap import hook, server
 from gateway.bootstrap.bots import SERVICE, Bot
 from gateway.bootstrap.steps import Step, Verdict
@@ -74,6 +75,12 @@ def judge_broken(found: Sequence[tuple[str, str]]) -> Finding:
         told = ", ".join(f"@{name} ({reason})" if reason else f"@{name}" for name, reason in found)
         return critical(f"these bot accounts can't log in to the chat: {told}", SURE)
     return good("no bot account was refused")
+
+
+def judge_claims(count: int) -> Finding:
+    if told := webhook_claims.problem(count=count):
+        return critical(told, "set a new NEXUS_WEBHOOK_TOKEN, then run: manage.py bootstrap")
+    return good(f"webhook calls of the last day that named no message of the chat: {count}")
 
 
 def judge_password(is_set: bool) -> Finding:
@@ -185,6 +192,7 @@ def judge_posting(step: Step | None) -> Finding:
 CHECKS: Final = (
     Check("chat.reachable", read_reachable, judge_step),
     Check("chat.refused", read_broken, judge_broken, ("database.migrations",)),
+    Check("chat.webhook_calls", webhook_claims.today, judge_claims, ("database.migrations",)),
     Check("chat.admin", lambda: bool(settings.NEXUS_ROCKETCHAT_ADMIN_PASSWORD), judge_password),
     Check("chat.server", read_server, judge_steps, NEEDS, is_deep=True),
     Check("chat.accounts", read_accounts, judge_accounts, NEEDS, is_deep=True),

@@ -15,6 +15,9 @@ CHAT_WAITS = Counter("nexus_chat_limit_waits_total", "Calls put off because the 
 CHAT_WAITED = Counter("nexus_chat_limit_waited_s_total", "Seconds that such calls were put off for")
 CHAT_ACCOUNTS = Gauge("nexus_chat_accounts", "Bot accounts that this chat process holds", ["state"])
 NUDGES_LOST = Counter("nexus_nudges_lost_total", "Nudges that Redis did not take; the sweep finds their work")
+WEBHOOK_UNVERIFIED = Counter(
+    "nexus_webhook_unverified_total", "Webhook calls that named a message which the chat does not have"
+)
 SWEEP_ROUNDS = Counter("nexus_sweep_rounds_total", "Rounds of the sweep that led")
 SWEEP_MOVED = Counter("nexus_sweep_moved_total", "Rows that a timer moved", ["timer"])
 

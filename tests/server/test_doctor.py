@@ -146,6 +146,7 @@ CASES = {
     "memory.key": ([(0, 0), (200, 200), (503, 401)], (200, 401)),
     "chat.reachable": ([step(Verdict.FAILED), step(Verdict.NOTE)], step(Verdict.SAME)),
     "chat.refused": ([[("nexus", "401")]], []),
+    "chat.webhook_calls": ([3], 2),
     "chat.admin": ([False], True),
     "chat.server": (
         [[step(Verdict.SAME), step(Verdict.NOTE)], [step(Verdict.NOTE), step(Verdict.FAILED)]],

@@ -56,7 +56,7 @@ def test_one_that_never_called_is_told_too(room, bob):
 def test_a_call_ends_it(room, bob):
     written(room, bob, 3, minutes_ago=10)
 
-    assert webhook._mark_row(room.rid, bob.rocketchat_id) == ""
+    assert webhook._mark_row(room.rid, bob.rocketchat_id, "m1") == ""
 
     assert webhook_silence.problem() == ""
 
