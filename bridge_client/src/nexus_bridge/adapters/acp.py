@@ -145,8 +145,10 @@ class AcpAdapter:
     def _read(self, frame: Frame) -> list[AnyEvent]:
         method = text_of(frame, "method")
         if not method:
-            asked = self._rpc.answered(frame)
-            return self._answered(asked, frame) if asked else []
+            if asked := self._rpc.answered(frame):
+                return self._answered(asked, frame)
+            self._output.unknown[self._rpc.stray(frame)] += 1
+            return []
         if method == "session/update":
             if self._is_loading or not self._is_ours(frame):
                 return []  # the history of a session that is loaded

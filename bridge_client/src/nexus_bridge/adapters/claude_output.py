@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Final
 
 from nexus_bridge.adapters.claude_tools import detail_of, kind_of_tool, paths_of, shown_input, title_of
+from nexus_bridge.adapters.failures import telling_line
 from nexus_bridge.adapters.lines import Frame, JsonLines, count_of, list_of, number_of, object_of, text_of
 from nexus_bridge.events import (
     AnyEvent,
@@ -75,7 +76,6 @@ class ClaudeOutput:
         self._unanswerable: list[tuple[str, str]] = []
         self._error = ""
         self._noise_told = 0
-        self._noise_seen = 0
         self.unknown: Counter[str] = Counter()
 
     @property
@@ -104,6 +104,7 @@ class ClaudeOutput:
     def feed(self, data: bytes) -> list[AnyEvent]:
         said: list[AnyEvent] = []
         for frame in self._lines.feed(data):
+            said += self._noise_notices()
             said += self._read(frame)
         return said + self._noise_notices()
 
@@ -133,7 +134,7 @@ class ClaudeOutput:
             return [*said, *self._end(Done(status="error", error_kind="session", message=FORGOTTEN))]
         if self._is_interrupting:
             return [*said, *self._end(Done(status="interrupted"))]
-        why = (stderr_tail.strip().splitlines() or [self._lines.last_noise])[-1]
+        why = telling_line(stderr_tail.strip() or self._lines.last_noise)
         message = f"Claude Code ended in the middle of its turn (exit code {code}). {why}".rstrip()
         kind = _kind_of_text(why) or "crash"
         return [*said, *self._end(Done(status="error", error_kind=kind, message=message))]
@@ -354,11 +355,13 @@ class ClaudeOutput:
         return [*left, done]
 
     def _noise_notices(self) -> list[AnyEvent]:
-        seen, self._noise_seen = self._noise_seen, self.noise
-        if self.noise == seen or self._noise_told >= MAX_NOISE_NOTICES or not self._is_open:
+        """For each line, and at its place: however the output is cut, it becomes the same events."""
+        lines = self._lines.take_noise()
+        if not self._is_open:
             return []
-        self._noise_told += 1
-        return [Notice(text=f"Claude Code said something that is no event: {self._lines.last_noise[:200]}")]
+        told = lines[: MAX_NOISE_NOTICES - self._noise_told]
+        self._noise_told += len(told)
+        return [Notice(text=f"Claude Code said something that is no event: {line[:200]}") for line in told]
 
 
 def _kind(*, error: str, status: int) -> ErrorKind:

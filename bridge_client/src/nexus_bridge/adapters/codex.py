@@ -146,8 +146,10 @@ class CodexAdapter:
     def _read(self, frame: Frame) -> list[AnyEvent]:
         method, params = text_of(frame, "method"), object_of(frame, "params")
         if not method:
-            asked = self._rpc.answered(frame)
-            return self._answered(asked, frame) if asked else []
+            if asked := self._rpc.answered(frame):
+                return self._answered(asked, frame)
+            self._output.unknown[self._rpc.stray(frame)] += 1
+            return []
         if "id" in frame:
             return self._asked(frame, method=method, params=params)
         thread = text_of(params, "threadId")

@@ -6,6 +6,7 @@ from typing import Final
 
 from nexus_bridge.adapters.lines import text_of
 from nexus_bridge.events import Done, ErrorKind
+from nexus_bridge.strip import clean
 
 STATUS_KINDS: Final[dict[int, ErrorKind]] = {
     401: "auth",
@@ -51,6 +52,14 @@ def ended_in_turn(title: str, *, code: int, words: str, is_asked: bool) -> Done:
     """The process is gone and its turn was open. `words`: its last ones; `is_asked`: somebody had asked it to stop."""
     if is_asked:
         return Done(status="interrupted")
-    last = (words.splitlines() or [""])[-1]
-    message = f"{title} ended in the middle of its turn (exit code {code}). {last}".rstrip()
-    return Done(status="error", error_kind=kind_of_words(last) or "crash", message=message)
+    why = telling_line(words)
+    message = f"{title} ended in the middle of its turn (exit code {code}). {why}".rstrip()
+    return Done(status="error", error_kind=kind_of_words(why) or "crash", message=message)
+
+
+def telling_line(words: str) -> str:
+    """Of a program's last words the line that says why it ended: what is indented or without a word is its detail."""
+    text = plain_message(clean(words).strip())
+    lines = text.splitlines()
+    said = [line for line in lines if re.match(r"[^\s]*\w", line)]
+    return (said or lines or [""])[-1].strip()

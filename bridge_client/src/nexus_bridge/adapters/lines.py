@@ -9,6 +9,8 @@ import msgspec
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """A longer line is thrown away as it comes, up to its end: no CLI says anything of worth in one that long."""
 
+MAX_NOISE_KEPT: Final = 8
+
 Frame = dict[str, Any]  # Any: other people's JSON
 
 _decoder = msgspec.json.Decoder()
@@ -26,11 +28,17 @@ class JsonLines:
         self.noise = 0
         self.too_long = 0
         self.last_noise = ""
+        self._noise_kept: list[str] = []
 
     @property
     def unread(self) -> int:
         """Lines that gave no frame."""
         return self.noise + self.too_long
+
+    def take_noise(self) -> list[str]:
+        """The first few of the lines that gave no frame since the last call; one that was too long is empty."""
+        taken, self._noise_kept = self._noise_kept, []
+        return taken
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         *lines, rest = data.split(b"\n")
@@ -51,6 +59,7 @@ class JsonLines:
         if self._size > self._max_line_bytes:
             self._is_skipping = True
             self.too_long += 1
+            self._keep_noise("")
             self._parts.clear()
 
     def _end_line(self, end: bytes) -> Iterator[Frame]:
@@ -66,8 +75,13 @@ class JsonLines:
         if frame is None:
             self.noise += 1
             self.last_noise = line[:500].decode(errors="replace")
+            self._keep_noise(self.last_noise)
         else:
             yield frame
+
+    def _keep_noise(self, line: str) -> None:
+        if len(self._noise_kept) < MAX_NOISE_KEPT:
+            self._noise_kept.append(line)
 
 
 def _parse(line: bytes) -> Frame | None:

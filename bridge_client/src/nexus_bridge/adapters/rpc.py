@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from nexus_bridge.adapters.lines import Frame
+from nexus_bridge.adapters.lines import Frame, text_of
 
 NOT_FOUND: Final = -32601
 INTERNAL: Final = -32603
@@ -37,6 +37,11 @@ class Rpc:
         """The method that this response answers; empty when it answers nothing of ours."""
         identity = frame.get("id")
         return self._asked.pop(identity, "") if isinstance(identity, int) else ""
+
+    @staticmethod
+    def stray(frame: Frame) -> str:
+        """What a frame is counted as that asks nothing and answers nothing of ours."""
+        return text_of(frame, "type")[:40] or "no method"
 
     def later(self, data: bytes) -> None:
         """Keep what must be written until `take`."""
