@@ -1,11 +1,13 @@
-"""B1, B2, B4: chunks through one hub process, durable and acked, beside a bare Bun relay; memory of idle bridges.
+"""B1 to B4: chunks through one hub process, durable and acked, beside a bare Bun relay and Channels' groups; idle bridges.
 
 The bridges are the real session and client in a process of their own; Bun's relay stores nothing. Peer and hub run in turn.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,7 @@ from benchmarks.peers import cpu_seconds, pss_mib
 from docker.ports import free_ports
 from docker.stack import Stack
 
-IDS = ("B1", "B2", "B4")
+IDS = ("B1", "B2", "B3", "B4")
 
 PAIRS, WINDOW = 20, 20
 PACKED_WINDOW = 200
@@ -40,8 +42,9 @@ def measure() -> Iterator[Figure]:
     for server in servers:
         with gateway(server) as hub:
             for _ in range(ROUNDS):
-                if (bun := bun_rate()) is not None:
-                    rates.setdefault("bun", []).append(bun)
+                for peer, found in (("bun", bun_rate()), (f"groups {server}", channels_rate(server, hub=hub))):
+                    if found is not None:
+                        rates.setdefault(peer, []).append(found)
                 for name, most, window in (("B1", 1, WINDOW), ("B2", 512, PACKED_WINDOW)):
                     rates.setdefault(f"{name} {server}", []).append(hub.rate(most=most, window=window))
     bun = median(rates["bun"]) if "bun" in rates else None
@@ -50,6 +53,8 @@ def measure() -> Iterator[Figure]:
             yield _rate_figure(
                 name, server=server, rate=median(rates[f"{name} {server}"]), bun=bun, goal=goals[server]
             )
+    for server in servers:
+        yield _groups_figure(server=server, rates=rates)
     for server, goal in (("daphne", 35), ("uvicorn", 25)):
         yield _idle_figure(server=server, goal=goal)
 
@@ -61,6 +66,24 @@ def _rate_figure(name: str, *, server: str, rate: float, bun: float | None, goal
     share = rate / bun
     value = f"{rate:,.0f}/s = {share:.2f}x of {bun:,.0f}/s"
     return Figure(id=name, what=what, value=value, goal=f"{goal}x", is_met=share >= goal)
+
+
+def _groups_figure(*, server: str, rates: dict[str, list[float]]) -> Figure:
+    what = f"packed, acked and durable, beside a group_send for each, {server}"
+    ours = median(rates[f"B2 {server}"])
+    if f"groups {server}" not in rates:
+        return Figure(
+            id="B3", what=what, value=f"{ours:,.0f}/s", goal="40x", note="npm's bun drives it and is not here"
+        )
+    groups = median(rates[f"groups {server}"])
+    return Figure(
+        id="B3",
+        what=what,
+        value=f"{ours / groups:.0f}x of {groups:,.0f}/s",
+        goal="40x",
+        is_met=ours / groups >= 40,
+        note=f"one per frame {median(rates[f'B1 {server}']) / groups:.0f}x; the groups store nothing",
+    )
 
 
 def _idle_figure(*, server: str, goal: float) -> Figure:
@@ -100,6 +123,10 @@ class Hub:
             f" the driver's core {found['cpu']:.0%}\n"
         )
         return float(found["rate"])
+
+    @property
+    def redis_url(self) -> str:
+        return self._stack.env["NEXUS_REDIS_URL"]
 
     def memory_mib(self) -> float:
         return pss_mib([self._stack.pids()["gateway"]])
@@ -221,20 +248,52 @@ def bun_rate() -> float | None:
     if bun is None:
         return None
     [port] = free_ports(1)
-    server = subprocess.Popen([str(bun), str(PEER / "hub_bun.cjs")], env={**os.environ, "PORT": str(port)})
+    return _rate_through([str(bun), str(PEER / "hub_bun.cjs")], port=port, env={"PORT": str(port)})
+
+
+def channels_rate(server: str, *, hub: Hub) -> float | None:
+    """The same through Channels' groups on this server; the load comes from Bun, as for the bare relay."""
+    [port] = free_ports(1)
+    application = "benchmarks.hub_channels:application"
+    argv = {
+        "daphne": ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), application],
+        "uvicorn": [
+            "-m",
+            "uvicorn",
+            "--log-level",
+            "error",
+            "--ws",
+            "websockets-sansio",
+            "--port",
+            str(port),
+            application,
+        ],
+    }[server]
+    return _rate_through([sys.executable, *argv], port=port, env={"CHANNELS_REDIS_URL": f"{hub.redis_url}/9"})
+
+
+def _rate_through(argv: list[str], *, port: int, env: dict[str, str]) -> float | None:
+    bun = npm.bun()
+    if bun is None:
+        return None
+    relay = subprocess.Popen(argv, env={**os.environ, **env}, cwd=CHECKOUT)
     try:
-        argv = [
-            str(bun),
-            str(PEER / "load.cjs"),
-            "sat",
-            f"ws://127.0.0.1:{port}",
-            str(PAIRS),
-            str(WINDOW),
-            str(SECONDS),
-        ]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        wait_for_port(port)
+        load = [str(bun), str(PEER / "load.cjs"), "sat", f"ws://127.0.0.1:{port}"]
+        done = subprocess.run(
+            [*load, str(PAIRS), str(WINDOW), str(SECONDS)], capture_output=True, text=True, timeout=60, check=False
+        )
         last = json.loads(done.stdout.strip().splitlines()[-1])
         return float(last["rate"]) if "rate" in last else None
     finally:
-        server.kill()
-        server.wait(10)
+        relay.kill()
+        relay.wait(10)
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nobody listens on port {port}")
