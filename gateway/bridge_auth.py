@@ -6,10 +6,7 @@ At rest there is a SHA-256 digest only. Tools tokens are derived, so that each p
 import hashlib
 import hmac
 import secrets
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from django.conf import settings
@@ -22,8 +19,8 @@ from nexus_bridge import tokens
 REFUSAL: Final = "This bridge token is not valid. Ask the owner of the host for a new one: manage.py create_bridge."
 """The one text for unknown, revoked and expired tokens."""
 
-FAILURES_PER_MINUTE: Final = 20
-MAX_ADDRESSES: Final = 10_000
+TOO_MANY_TOOLS: Final = "Too many refused tools tokens from this address, or of this one; wait a minute."
+TOO_MANY: Final = "Too many refused bridge tokens from this address, or of this one; wait a minute."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ def tools_token(*, bridge_id: int, token_version: int, agent_id: int, session_ke
 
 
 def digest_of(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def bearer_of(header: str | bytes | None) -> str | None:
@@ -64,33 +61,6 @@ def find_bridge(*, token: str) -> BridgeIdentity | None:
     live = Q(token_digest=digest) | Q(old_token_digest=digest, old_token_until__gt=Now())
     bridge = Bridge.objects.filter(live, revoked_at=None).only("pk", "name").first()
     return None if bridge is None else BridgeIdentity(bridge_id=bridge.pk, name=bridge.name, token_digest=digest)
-
-
-@dataclass(slots=True)
-class FailureLimit:
-    """Refused tokens per address; above the limit an address is told to wait, whatever it brings.
-
-    Bounded: the address that failed longest ago is forgotten first.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    per_minute: int = FAILURES_PER_MINUTE
-    _failures: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
-
-    def is_over(self, *, address: str) -> bool:
-        times = self._failures.get(address)
-        if times is None:
-            return False
-        while times and times[0] < self.clock() - 60:
-            times.popleft()
-        return len(times) >= self.per_minute
-
-    def failed(self, *, address: str) -> None:
-        times = self._failures.setdefault(address, deque(maxlen=self.per_minute))
-        times.append(self.clock())
-        self._failures.move_to_end(address)
-        if len(self._failures) > MAX_ADDRESSES:
-            self._failures.popitem(last=False)
 
 
 def find_run(*, tools_token: str) -> Invocation | None:

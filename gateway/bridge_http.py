@@ -11,7 +11,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from gateway import bridge_auth, bridges, files
-from gateway.bridge_auth import REFUSAL, FailureLimit, bearer_of
+from gateway.bridge_auth import REFUSAL, TOO_MANY, TOO_MANY_TOOLS, bearer_of, digest_of
+from gateway.guessing import FailureLimit
 from gateway.models import Agent, Bridge, File, Invocation
 
 TOOLS_REFUSAL: Final = "This tools token belongs to no running turn."
@@ -24,18 +25,20 @@ _JOIN_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><tit
 """
 
 _failures = FailureLimit()
+_tools_failures = FailureLimit()
+"""Apart: a CLI that asks on after its turn must not keep its bridge out."""
 
 
 @require_GET
 def check(request: HttpRequest) -> JsonResponse:
     """Tells a bridge token's owner what the hub knows of it, without connecting."""
-    address = str(request.META.get("REMOTE_ADDR"))
-    if _failures.is_over(address=address):
-        return error(429, "rate_limited", "Too many refused bridge tokens from this address; wait a minute.")
     token = bearer_of(request.headers.get("Authorization"))
+    guess = {"address": str(request.META.get("REMOTE_ADDR")), "secret": digest_of(token) if token else ""}
+    if _failures.is_over(**guess):
+        return error(429, "rate_limited", TOO_MANY)
     identity = bridge_auth.find_bridge(token=token) if token and not request.GET else None
     if identity is None:
-        _failures.failed(address=address)
+        _failures.failed(**guess)
         return error(401, "bad_token", REFUSAL)
     bridge = Bridge.objects.select_related("owner").get(pk=identity.bridge_id)
     agents = Agent.objects.filter(bridge=bridge).order_by("slug").values("slug", "cli_kind", "is_enabled")
@@ -53,13 +56,16 @@ def check(request: HttpRequest) -> JsonResponse:
 @require_POST
 def join(request: HttpRequest) -> JsonResponse:
     """A one-shot join code becomes a bridge token. The code comes in the body, where no log keeps it."""
-    address = str(request.META.get("REMOTE_ADDR"))
-    if _failures.is_over(address=address):
-        return error(429, "rate_limited", "Too many refused join codes from this address; wait a minute.")
+    code = _code_of(request.body)
+    guess = {"address": str(request.META.get("REMOTE_ADDR")), "secret": digest_of(code) if code else ""}
+    if _failures.is_over(**guess):
+        return error(
+            429, "rate_limited", "Too many refused join codes from this address, or of this one; wait a minute."
+        )
     try:
-        joined = bridges.redeem_join(code=_code_of(request.body))
+        joined = bridges.redeem_join(code=code)
     except bridges.BadJoinCodeError as problem:
-        _failures.failed(address=address)
+        _failures.failed(**guess)
         return error(401, "bad_join_code", f"{str(problem).capitalize()}.")
     agents = [{"slug": slug, "cli_kind": cli, "parallel": parallel} for slug, cli, parallel in joined.agents]
     answer = JsonResponse({"token": joined.token, "bridge": joined.bridge, "owner": joined.owner, "agents": agents})
@@ -86,8 +92,8 @@ def _code_of(body: bytes) -> str:
 def fetch_file(request: HttpRequest, file_id: int) -> HttpResponse | FileResponse:
     """A file of the room in which the turn runs. Whatever else exists is not there for this turn."""
     run = _run_of(request)
-    if run is None:
-        return error(401, "bad_token", TOOLS_REFUSAL)
+    if isinstance(run, JsonResponse):
+        return run
     kept = File.objects.filter(pk=file_id, message__room_id=run.room_id, message__deleted_at=None)
     file = kept.filter(expires_at__gt=Now()).exclude(sha256="").first()
     path = files.path_of(sha256=file.sha256) if file is not None else None
@@ -103,8 +109,8 @@ def fetch_file(request: HttpRequest, file_id: int) -> HttpResponse | FileRespons
 def send_file(request: HttpRequest) -> JsonResponse:
     """A file that the turn made for its room; its id goes into the run's `file` event."""
     run = _run_of(request)
-    if run is None:
-        return error(401, "bad_token", TOOLS_REFUSAL)
+    if isinstance(run, JsonResponse):
+        return run
     name, kind = unquote(request.headers.get("X-File-Name", "file")), request.headers.get("Content-Type", "")
     try:
         file = files.keep_for_room(run=run, name=name, content_type=kind, stream=request)
@@ -120,6 +126,14 @@ def error(status: int, code: str, message: str) -> JsonResponse:
     return JsonResponse({"error": {"code": code, "message": message}}, status=status)
 
 
-def _run_of(request: HttpRequest) -> Invocation | None:
+def _run_of(request: HttpRequest) -> Invocation | JsonResponse:
+    """The turn of this tools token, or why not."""
     token = bearer_of(request.headers.get("Authorization"))
-    return bridge_auth.find_run(tools_token=token) if token else None
+    guess = {"address": str(request.META.get("REMOTE_ADDR")), "secret": digest_of(token) if token else ""}
+    if _tools_failures.is_over(**guess):
+        return error(429, "rate_limited", TOO_MANY_TOOLS)
+    run = bridge_auth.find_run(tools_token=token) if token else None
+    if run is None:
+        _tools_failures.failed(**guess)
+        return error(401, "bad_token", TOOLS_REFUSAL)
+    return run

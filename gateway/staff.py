@@ -15,7 +15,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
 from gateway import audit
-from gateway.bridge_auth import FailureLimit
+from gateway.guessing import FailureLimit
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ FRESH_S: Final = 15 * 60
 _LOGGED_IN_AT: Final = "nexus_logged_in_at"
 
 WRONG: Final = "This name and password, or this admin token, is not right."
-TOO_MANY: Final = "Too many failed logins from this address; wait a minute."
+TOO_MANY: Final = "Too many failed logins from this address, or for this account; wait a minute."
 
 _failures = FailureLimit()
 
@@ -56,19 +56,21 @@ class TokenBackend(ModelBackend):
 def log_in(*, request: HttpRequest, username: str, secret: str) -> AbstractBaseUser:
     """The account of a name and password, or of the admin token where no name is given. Raises LoginRefusedError.
 
-    Whether a name exists can't be told from the answer; failures are counted per address whatever was tried.
+    Whether a name exists can't be told from the answer; failures are counted per address whatever was tried, and per name.
     """
     address = address_of(request)
-    if _failures.is_over(address=address):
+    account = _digest(username.casefold()).hex() if username else TOKEN_ACCOUNT
+    if _failures.is_over(address=address, secret=account):
         raise LoginRefusedError(is_limited=True)
     if username:
         user = authenticate(request, username=username, password=secret)
     else:
         user = authenticate(request, admin_token=secret)
     if user is None or not (user.is_active and getattr(user, "is_staff", False)):
-        _failures.failed(address=address)
+        _failures.failed(address=address, secret=account)
         logger.warning("admin login refused", extra={"address": address})
         raise LoginRefusedError(is_limited=False)
+    _failures.passed(address=address, secret=account)
     audit.record(actor=name_of(user), action="admin_login", target=address)
     return user
 
@@ -81,11 +83,12 @@ def is_admin_token(token: str) -> bool:
 def check_bearer(*, request: HttpRequest, token: str) -> AbstractBaseUser:
     """The token account for an Authorization header. Raises LoginRefusedError."""
     address = address_of(request)
-    if _failures.is_over(address=address):
+    if _failures.is_over(address=address, secret=TOKEN_ACCOUNT):
         raise LoginRefusedError(is_limited=True)
     if not is_admin_token(token):
-        _failures.failed(address=address)
+        _failures.failed(address=address, secret=TOKEN_ACCOUNT)
         raise LoginRefusedError(is_limited=False)
+    _failures.passed(address=address, secret=TOKEN_ACCOUNT)
     return _account()
 
 

@@ -21,7 +21,7 @@ _WORDS: Final = {
     415: "The body is not JSON.",
     422: "The request says what can't be.",
     424: "The chat, or the MCP server, did not do what it was asked to.",
-    429: "Too many failed logins from this address.",
+    429: "Too many failed logins from this address, or for this account.",
 }
 
 

@@ -13,7 +13,7 @@ import msgspec
 from channels.consumer import AsyncConsumer
 from django.db import DatabaseError, InterfaceError
 
-from gateway.bridge_auth import REFUSAL, BridgeIdentity, bearer_of
+from gateway.bridge_auth import REFUSAL, TOO_MANY, BridgeIdentity, bearer_of, digest_of
 from gateway.hub import metrics, process
 from gateway.hub.connection import HELLO_REQUIRED, Connection
 from gateway.hub.process import Hub
@@ -75,20 +75,21 @@ async def _examine(scope: dict[str, Any], *, hub: Hub) -> tuple[tuple[int, str],
     """Status and text of the refusal, or the bridge whose token this is."""
     headers = dict(scope["headers"])
     address = str((scope.get("client") or ["unknown"])[0])
-    if hub.failures.is_over(address=address):
-        return (429, "Too many refused bridge tokens from this address; wait a minute."), None
+    token = bearer_of(headers.get(b"authorization"))
+    secret = "" if token is None else digest_of(token)
+    if hub.failures.is_over(address=address, secret=secret):
+        return (429, TOO_MANY), None
     if b"origin" in headers:
         return (403, ORIGIN), None
     if scope.get("query_string"):
-        hub.failures.failed(address=address)
+        hub.failures.failed(address=address, secret=secret)
         return (401, TOKEN_IN_URL), None
-    token = bearer_of(headers.get(b"authorization"))
     try:
         identity = None if token is None else await hub.identify(token=token)
     except (DatabaseError, InterfaceError):
         return (503, "The hub can't reach its database; try again."), None
     if identity is None:
-        hub.failures.failed(address=address)
+        hub.failures.failed(address=address, secret=secret)
         logger.info("bridge refused", extra={"address": address})
     return (401, REFUSAL), identity
 

@@ -18,6 +18,7 @@ from channels.layers import get_channel_layer
 from django.db import DatabaseError, InterfaceError
 
 from gateway import bridge_auth, nudges
+from gateway.guessing import FailureLimit
 from gateway.hub import metrics, outgoing
 from gateway.hub.connection import HELLO_REQUIRED, Connection
 from gateway.hub.threads import DatabaseThreads
@@ -49,7 +50,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.gateway = f"{socket.gethostname()}:{os.getpid()}"[:100]
-        self.failures = bridge_auth.FailureLimit()
+        self.failures = FailureLimit()
         self.writer = Writer()
         self.connections: set[Connection] = set()
         self._by_bridge: dict[int, Connection] = {}

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from channels.db import database_sync_to_async
 
-from gateway.bridge_auth import FailureLimit, bearer_of
+from gateway.bridge_auth import TOO_MANY_TOOLS, bearer_of, digest_of
+from gateway.guessing import FailureLimit
 from gateway.mcp import offered
 from gateway.mcp.offered import Session
 
@@ -54,12 +55,13 @@ class Endpoint:
         if scope["method"] != "POST":
             return 405, "method_not_allowed", "Only POST: every request stands alone."
         address = str((scope.get("client") or ("",))[0])
-        if self._failures.is_over(address=address):
-            return 429, "rate_limited", "Too many refused tools tokens from this address; wait a minute."
         token = bearer_of(headers.get(b"authorization"))
+        secret = digest_of(token) if token else ""
+        if self._failures.is_over(address=address, secret=secret):
+            return 429, "rate_limited", TOO_MANY_TOOLS
         session = await database_sync_to_async(offered.session_of)(tools_token=token) if token else None
         if session is None:
-            self._failures.failed(address=address)
+            self._failures.failed(address=address, secret=secret)
             return 401, "bad_token", REFUSAL
         scope[_SESSION] = session
         return None

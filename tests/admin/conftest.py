@@ -5,7 +5,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from gateway import parts, staff
-from gateway.bridge_auth import FailureLimit
+from gateway.guessing import FailureLimit
 from tests.server.conftest import a_flush_deletes_rows  # noqa: F401  (a fixture)
 
 PASSWORD = "a long enough pass phrase"

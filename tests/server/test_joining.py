@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 from django.test import RequestFactory
 
-from gateway import bridge_auth, bridge_http, bridges
+from gateway import bridge_auth, bridge_http, bridges, guessing
 from gateway.models import AuditEntry, JoinCode
 from tests.server import people
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture(autouse=True)
 def no_failures(monkeypatch):
-    monkeypatch.setattr(bridge_http, "_failures", bridge_auth.FailureLimit())
+    monkeypatch.setattr(bridge_http, "_failures", guessing.FailureLimit())
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_nonsense_is_refused_with_the_same_sentence(bridge, body):
 
 
 def test_who_guesses_has_to_wait(bridge):
-    for _ in range(bridge_auth.FAILURES_PER_MINUTE):
+    for _ in range(guessing.FAILURES_PER_MINUTE):
         redeem("nxj_no")
 
     assert redeem(bridges.issue_join(bridge_id=bridge.pk, actor="test").code).status_code == 429
