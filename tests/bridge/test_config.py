@@ -192,6 +192,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(read: Read, workdir: P
         ({"rest": "[limits]\nwall_s = nan\n"}, "limits.wall_s: must lie between 1 and 86400"),
         ({"rest": "[limits]\nlive_clis = 2.5\n"}, "limits.live_clis: must be a whole number, not a number"),
         ({"rest": "[limits]\nlive_clis = 0\n"}, "limits.live_clis: must lie between 1 and 256"),
+        ({"rest": "[limits]\npool_memory_mib = -1\n"}, "limits.pool_memory_mib: must lie between 0 and 10000000"),
+        ({"rest": "[limits]\npool_memory = 1\n"}, "pool_memory_mib"),
         ({"head": head(limits="3")}, "limits: must be a table, not a whole number"),
         ({"head": head(journal='"some/where"')}, "journal: must be an absolute path or start with ~"),
         ({"head": head(journal='"/a\\u0007b"')}, "journal: holds control characters; write it in one line"),

@@ -348,6 +348,17 @@ async def test_a_cli_that_eats_memory_is_ended(start, mark):
     assert process.limit_hit == "memory"
 
 
+@LINUX
+async def test_the_memory_of_a_cli_is_that_of_its_whole_tree(start, mark):
+    script = f"{sys.executable} -I -S {EVILCLI} --eat-memory 150 & wait"
+    process = await start(Spawn(argv=["/bin/sh", "-c", script], env={**ENV, NAME: mark}, cwd=Path("/")))
+
+    await eventually(lambda: process.memory_mib >= 150)
+
+    await process.kill()
+    assert process.memory_mib == 0
+
+
 async def test_a_terminal_has_no_echo_and_takes_lines_of_any_length(start, mark):
     process = await start(evil("--read-input", mark=mark, transport="pty"))
 

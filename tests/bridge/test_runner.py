@@ -43,6 +43,7 @@ class FakeProcess:
         self.limit_hit = ""
         self.stderr_tail = ""
         self.awaits_input = False
+        self.memory_mib = 0
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
         self._exited = asyncio.Event()
         self._code = 0
@@ -919,6 +920,62 @@ async def test_the_cli_idle_longest_makes_room_for_another(bench: Bench) -> None
     await until(lambda: "close" in first.stdin)
 
     assert "close" not in second.stdin
+
+
+async def test_over_the_pools_memory_the_cli_idle_longest_ends_first(bench: Bench) -> None:
+    bench.make(pool_memory_mib=1_000)
+    first = await finish_turn(bench, 1, 0, session_key="a")
+    second = await finish_turn(bench, 2, 1, session_key="b")
+    first.memory_mib = second.memory_mib = 400
+    bench.start(3, session_key="c")
+    third = await bench.process(2)
+    third.memory_mib = 300
+
+    third.says(Done(status="ok"))
+    await until(lambda: "close" in first.stdin)
+
+    await bench.ended(3)
+    assert "close" not in second.stdin + third.stdin
+    assert bench.runner.session_count == 2
+
+
+async def test_memory_that_a_busy_cli_takes_costs_idle_ones_and_never_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexus_bridge.pool.MEMORY_CHECK_S", 0.01)
+    bench.make(pool_memory_mib=1_000)
+    idle = await finish_turn(bench, 1, 0, session_key="a")
+    bench.start(2, session_key="b")
+    busy = await bench.process(1)
+
+    busy.memory_mib = 5_000
+    await until(lambda: "close" in idle.stdin)
+
+    busy.says(Text(delta="four"))
+    await until(lambda: 2 in bench.host.chunks)
+    assert "close" not in busy.stdin
+    assert not busy.is_killed
+
+
+async def test_before_a_cli_starts_those_over_the_pools_memory_end(bench: Bench) -> None:
+    bench.make(pool_memory_mib=1_000)
+    first = await finish_turn(bench, 1, 0, session_key="a")
+    first.memory_mib = 1_500
+
+    bench.start(2, session_key="b")
+    await bench.process(1)
+
+    assert "close" in first.stdin
+
+
+async def test_without_a_cap_memory_ends_nothing(bench: Bench) -> None:
+    bench.make(pool_memory_mib=0)
+    first = await finish_turn(bench, 1, 0, session_key="a")
+    first.memory_mib = 10**6
+
+    await finish_turn(bench, 2, 1, session_key="b")
+
+    assert "close" not in first.stdin
 
 
 async def test_a_cli_that_ended_while_idle_is_replaced(bench: Bench) -> None:

@@ -166,6 +166,7 @@ def _limits(table: Table) -> Limits:
         stop_grace_s=table.number("stop_grace_s", default=base.stop_grace_s, least=0, most=3600),
         processes=table.count("processes", default=base.processes, least=0, most=100_000),
         memory_mib=table.count("memory_mib", default=base.memory_mib, least=0, most=10_000_000),
+        pool_memory_mib=table.count("pool_memory_mib", default=base.pool_memory_mib, least=0, most=10_000_000),
     )
     table.close()
     return found

@@ -136,7 +136,8 @@ def _group(pid: int) -> int:
         return 0
 
 
-def _memory_kib(pid: int) -> int:
+def memory_kib(pid: int) -> int:
+    """What it holds in memory; nothing for one that is gone, and elsewhere than on Linux."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as sizes:  # noqa: PTH123
             return int(sizes.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
@@ -267,7 +268,7 @@ class Guard:
         pids = self._tree.pids()
         if self._max_processes and len(pids) > self._max_processes:
             self._stop_for("processes")
-        elif self._max_memory_mib and sum(map(_memory_kib, pids)) > self._max_memory_mib * 1024:
+        elif self._max_memory_mib and sum(map(memory_kib, pids)) > self._max_memory_mib * 1024:
             self._stop_for("memory")
 
     def _stop_for(self, which: str) -> None:

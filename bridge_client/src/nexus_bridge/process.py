@@ -50,7 +50,7 @@ class TreeLimits:
     """What one CLI with all its children may use; 0 is no limit. Checked once a second, on Linux."""
 
     processes: int = 512
-    memory_mib: int = 0
+    memory_mib: int = 4096
 
 
 class Process:
@@ -157,6 +157,11 @@ class Process:
     def awaits_input(self) -> bool:
         """Something of the tree sits in a read of the CLI's input; false where that can't be seen."""
         return reads_its_input(guard.descendants(self._guard_pid), main=self.pid)
+
+    @property
+    def memory_mib(self) -> int:
+        """Of the CLI with all its children, now."""
+        return sum(map(guard.memory_kib, guard.descendants(self._guard_pid))) // 1024
 
     @property
     def limit_hit(self) -> str:

@@ -14,10 +14,11 @@ from nexus_bridge.adapters.base import Adapter, Profile
 from nexus_bridge.errors import BridgeError
 from nexus_bridge.events import Notice
 from nexus_bridge.files import Fetched
+from nexus_bridge.live_cli import LiveCli, StartProcess
 from nexus_bridge.masking import masking, secrets_in
 from nexus_bridge.orders import Add, Decide, Ending, Kill, Pause, Resume, Start, Stop
 from nexus_bridge.packing import Cleaner
-from nexus_bridge.pool import LiveCli, Pool, StartProcess
+from nexus_bridge.pool import Pool
 from nexus_bridge.protocol import Prompt
 from nexus_bridge.room_files import Told, prepare
 from nexus_bridge.settings import Agent, Limits
@@ -69,9 +70,14 @@ class Runner:
         self._inherited = inherited
         self._mcp_url = mcp_url
         self._secrets = (*secrets, *secrets_in(inherited))
-        self._pool = Pool(max_live=limits.live_clis, idle_stop_s=limits.idle_stop_s)
         self._turns: dict[int, Turn] = {}
         self._clis: dict[int, LiveCli] = {}
+        self._pool = Pool(
+            max_live=limits.live_clis,
+            idle_stop_s=limits.idle_stop_s,
+            memory_mib=limits.pool_memory_mib,
+            busy=self._clis.values,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -185,7 +191,7 @@ class Runner:
         return cli
 
     async def _spawn(self, turn: Turn, *, cli_session: str | None) -> LiveCli:
-        self._pool.make_room(busy=len(self._clis))
+        self._pool.make_room()
         agent = turn.agent
         adapter = self._make_adapter(agent, self._profile(turn, cli_session=cli_session))
         spawn = adapter.spawn()

@@ -35,7 +35,8 @@ class Limits:
     idle_stop_s: float = 600.0
     stop_grace_s: float = 20.0
     processes: int = 512
-    memory_mib: int = 0
+    memory_mib: int = 4096
+    pool_memory_mib: int = 3072
 
 
 @dataclass(frozen=True, slots=True)
