@@ -1,7 +1,4 @@
-"""Which settings make a Nexus that others can reach dangerous? Rules only; `start` refuses on them, `doctor` tells them.
-
-They look at nothing but the settings: a start must not depend on neighbours that are still down.
-"""
+"""Who can reach this Nexus, and which addresses of its settings make that dangerous? Rules only."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -16,17 +13,8 @@ _CARRIER_NET: Final = ipaddress.ip_network("100.64.0.0/10")
 
 @dataclass(frozen=True, slots=True)
 class Danger:
-    """`check` is the id under which the doctor tells it."""
-
-    check: str
     text: str
     cure: str
-
-
-def dangers(settings: Any) -> list[Danger]:
-    """What must be cured before anybody but this machine may reach it."""
-    rules = (debug, hosts, public_url, passwords)
-    return [found for rule in rules if (found := rule(settings)) is not None]
 
 
 def is_reachable(settings: Any) -> bool:
@@ -38,7 +26,7 @@ def is_reachable(settings: Any) -> bool:
 def debug(settings: Any) -> Danger | None:
     if not settings.DEBUG:
         return None
-    return Danger("settings.debug", "NEXUS_DEBUG is on: error pages show settings and code", "set NEXUS_DEBUG=0")
+    return Danger("NEXUS_DEBUG is on: error pages show settings and code", "set NEXUS_DEBUG=0")
 
 
 def hosts(settings: Any) -> Danger | None:
@@ -46,12 +34,12 @@ def hosts(settings: Any) -> Danger | None:
     loose = [name for name in settings.ALLOWED_HOSTS if name == "*" or name.startswith(".")]
     if loose:
         text = f"NEXUS_ALLOWED_HOSTS has {', '.join(loose)}, so the gateway answers to names that are not its own"
-        return Danger("settings.hosts", text, "name each host exactly, as in NEXUS_PUBLIC_URL")
+        return Danger(text, "name each host exactly, as in NEXUS_PUBLIC_URL")
     host = host_of(settings.NEXUS_PUBLIC_URL)
     known = {name.strip("[]").lower() for name in settings.ALLOWED_HOSTS}
     if host not in known and not is_loopback(host):
         text = f"NEXUS_ALLOWED_HOSTS lacks {host}, the host of NEXUS_PUBLIC_URL: people get an error 400"
-        return Danger("settings.hosts", text, f"add {host} to NEXUS_ALLOWED_HOSTS")
+        return Danger(text, f"add {host} to NEXUS_ALLOWED_HOSTS")
     return None
 
 
@@ -64,7 +52,7 @@ def public_url(settings: Any) -> Danger | None:
         return None
     text = f"NEXUS_PUBLIC_URL is plain http on {host}: bridge tokens and sessions can be read on the way"
     cure = "put TLS in front and write https (docs/operations.md), or set NEXUS_PRIVATE_NETWORK=1 if only a LAN or VPN leads there"
-    return Danger("settings.public_url", text, cure)
+    return Danger(text, cure)
 
 
 def passwords(settings: Any) -> Danger | None:
@@ -77,7 +65,7 @@ def passwords(settings: Any) -> Danger | None:
     if not open_ones:
         return None
     text = f"{' and '.join(open_ones)} has no password"
-    return Danger("settings.passwords", text, "give each server a password and write it into the URL")
+    return Danger(text, "give each server a password and write it into the URL")
 
 
 def host_of(url: str) -> str:

@@ -9,9 +9,9 @@ from django.conf import settings
 from django.db.models import F
 
 from gateway.doctor.database import rows
-from gateway.doctor.finding import Check, Finding, critical, good, warning
 from gateway.models import Agent, McpServer, RoomKind, RoomTool
 from nexus_bridge import __version__ as bridge_version
+from nexus_project.finding import Check, Finding, critical, good, warning
 
 NEEDS: Final = ("database.migrations",)
 OLDEST_TOKEN_D: Final = 90

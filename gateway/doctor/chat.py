@@ -11,12 +11,12 @@ from gateway.bootstrap import hook, server
 from gateway.bootstrap.bots import SERVICE, Bot
 from gateway.bootstrap.steps import Step, Verdict
 from gateway.bridges.accounts import admin_login
-from gateway.doctor.finding import Check, Finding, critical, good, skipped, warning
 from gateway.models import BotAccount
 from gateway.rocketchat import admin_calls, calls
 from gateway.rocketchat.admin import Caller
 from gateway.rocketchat.calls import RestError, UnauthorizedError
 from gateway.secrets import UnreadableSecretError, unseal
+from nexus_project.finding import Check, Finding, critical, good, skipped, warning
 
 NEEDS: Final = ("chat.reachable", "database.migrations")
 SURE: Final = "run: manage.py bootstrap"

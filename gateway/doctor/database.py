@@ -8,9 +8,9 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from gateway.doctor.finding import Check, Finding, critical, good, skipped, warning
 from gateway.models import BotAccount
 from gateway.secrets import UnreadableSecretError, unseal
+from nexus_project.finding import Check, Finding, critical, good, skipped, warning
 
 OLDEST_SERVER: Final = 150_000
 OLDEST_VECTOR: Final = (0, 8)

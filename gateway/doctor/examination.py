@@ -8,12 +8,14 @@ from typing import Any, Final
 from django.db import connection
 
 from gateway.doctor import agents, chat, database, files, known, live, services, setup, tries, work
-from gateway.doctor.finding import Check, Finding, Grade, skipped, warning
+from nexus_project import start
+from nexus_project.finding import Check, Finding, Grade, skipped, warning
 
 logger = logging.getLogger(__name__)
 
 # Grouped as people look; what others need stands before them.
 CHECKS: Final[tuple[Check[Any], ...]] = (
+    *start.CHECKS,
     *setup.CHECKS,
     *files.CHECKS,
     *database.CHECKS,

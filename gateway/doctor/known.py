@@ -9,9 +9,9 @@ from typing import Final
 import redis
 
 from gateway.doctor.database import rows
-from gateway.doctor.finding import Check, Finding, good, warning
 from gateway.doctor.services import client
 from gateway.models import Bridge
+from nexus_project.finding import Check, Finding, good, warning
 
 AS_OF: Final = "2026-11-22"
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)+")

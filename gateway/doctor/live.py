@@ -20,9 +20,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from gateway import pipeline
-from gateway.doctor.finding import Check, Finding, critical, good, skipped, warning
 from gateway.doctor.services import client
 from nexus_project.celery import app
+from nexus_project.finding import Check, Finding, critical, good, skipped, warning
 from nexus_project.safety import host_of, is_loopback
 
 TIMEOUT_S: Final = 5.0

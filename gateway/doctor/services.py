@@ -11,8 +11,8 @@ import httpx
 import redis
 from django.conf import settings
 
-from gateway.doctor.finding import Check, Finding, critical, good, skipped, warning
 from gateway.parts import LIMIT_S
+from nexus_project.finding import Check, Finding, critical, good, skipped, warning
 from nexus_project.safety import is_loopback
 
 NEEDS: Final = ("redis.reachable",)

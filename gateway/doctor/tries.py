@@ -2,9 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import httpx
@@ -13,20 +12,18 @@ from django.conf import settings
 from gateway.bootstrap import server
 from gateway.bootstrap.bots import SERVICE
 from gateway.bridges.accounts import admin_login
-from gateway.doctor.finding import Check, Finding, critical, good, skipped, warning
-from gateway.doctor.setup import read_neighbours
 from gateway.models import BotAccount, Message
 from gateway.rocketchat import calls
 from gateway.rocketchat.calls import RestError
+from nexus_project import leak_checks
+from nexus_project.finding import Check, Finding, critical, good, skipped, warning
 
 SEEN_S: Final = 20.0
 """A live event takes less than a second, a webhook's look a few; catch-up alone may take a minute."""
 
 POLL_S: Final = 0.2
 LOGGED_S: Final = 0.5
-TAIL: Final = 4 * 1024 * 1024
 TEXT: Final = "Nexus's doctor looks whether this is heard; it is gone in a moment."
-SHORTEST: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +85,6 @@ def judge_trip(trip: Trip | None) -> Finding:
     return good(f"what is said in the chat is heard after {trip.took_s:.1f} s, and forgotten when it is deleted")
 
 
-def log_files() -> list[Path]:
-    """What the launcher and its like write; containers' and systemd's logs are not ours to read."""
-    return sorted((Path(settings.NEXUS_STATE_DIR) / "log").glob("*.log"))
-
-
-def tails(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - TAIL))
-                yield path, file.read(TAIL)
-        except OSError:
-            continue
-
-
-def read_logs() -> list[str] | None:
-    """Names of logs that hold one of our secrets; None where there is none to read."""
-    known = [value.encode() for value in read_neighbours().values() if len(value) >= SHORTEST]
-    return _holding(known)
-
-
 def read_canary() -> list[str] | None:
     """Logs that kept what was just told to a door as a wrong token."""
     canary = f"nxb_{secrets.token_urlsafe(30)}"
@@ -116,29 +92,10 @@ def read_canary() -> list[str] | None:
         anybody.get("/bridge/check", headers={"Authorization": f"Bearer {canary}"})
         anybody.post("/rc/webhook", json={"token": canary})
     time.sleep(LOGGED_S)
-    return _holding([canary.encode()])
-
-
-def _holding(words: Sequence[bytes]) -> list[str] | None:
-    paths = log_files()
-    if not paths:
-        return None
-    return [path.name for path, text in tails(paths) if any(word in text for word in words)]
-
-
-def judge_logs(found: Sequence[str] | None) -> Finding:
-    if found is None:
-        return skipped("logs are not kept in NEXUS_STATE_DIR here")
-    if found:
-        return critical(
-            f"{', '.join(found)} hold a secret",
-            "change that secret, remove those lines, and tell us: no log may hold one",
-        )
-    return good("logs hold no secret")
+    return leak_checks.logs_with([canary.encode()])
 
 
 CHECKS: Final = (
-    Check("logs.secrets", read_logs, judge_logs),
-    Check("logs.canary", read_canary, judge_logs, ("gateway.answers",), is_deep=True),
+    Check("logs.canary", read_canary, leak_checks.judge_logs, ("gateway.answers",), is_deep=True),
     Check("chat.round_trip", read_trip, judge_trip, ("chat.reachable", "database.migrations"), is_deep=True),
 )

@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from gateway import audit, health, retention
 from gateway.doctor.database import rows
-from gateway.doctor.finding import Check, Finding, critical, good, warning
 from gateway.invocations.table import WALL_GRACE_S
 from gateway.models import AuditEntry
 from gateway.parts import SWEEP_LOCK
+from nexus_project.finding import Check, Finding, critical, good, warning
 
 NEEDS: Final = ("database.migrations",)
 OLDEST_BACKUP_H: Final = 26.0

@@ -15,12 +15,17 @@ from tests.launcher.test_compose_words import run, values
 RECIPES: Final = re.findall(
     r"^ *make up ((?:\w+=\S+ ?)+)$", (CHECKOUT / "docs/topologies.md").read_text(), re.MULTILINE
 )
-_DANGERS: Final = "from nexus_project import safety, settings; print([one.text for one in safety.dangers(settings)])"
+_DANGERS: Final = (
+    "from nexus_project import start;"
+    " print([one.text for check, one in start.dangers() if check.startswith('settings.')])"
+)
+"""Of the settings: the files of this machine are not those of the recipe's."""
 
 
 def judged(written: dict[str, str]) -> str:
     """What a start says that others can reach: refusals of settings on stderr, dangers as a list."""
     settings = {name: value for name, value in written.items() if name.startswith("NEXUS_")}
+    settings["DJANGO_SETTINGS_MODULE"] = "nexus_project.settings"
     done = subprocess.run(
         [sys.executable, "-c", _DANGERS],
         cwd=CHECKOUT,

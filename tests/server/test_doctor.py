@@ -17,9 +17,10 @@ from django.utils import timezone
 
 from gateway import audit, doctor
 from gateway.bootstrap.steps import Step, Verdict
-from gateway.doctor import CHECKS, Check, Grade, agents, chat, files, finding, known, live, services, tries
+from gateway.doctor import CHECKS, Check, Grade, agents, chat, known, live, services, tries
 from gateway.models import AuditEntry, BotAccount, McpServer, RoomMember, RoomTool
 from nexus_bridge import __version__
+from nexus_project import file_checks, finding, leak_checks
 from tests.server import people
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +62,7 @@ def step(verdict):
 
 
 def room(**changed):
-    return replace(files.Room(path="/srv", free_mib=50_000, free=0.5, free_inodes=0.5), **changed)
+    return replace(file_checks.Room(path="/srv", free_mib=50_000, free=0.5, free_inodes=0.5), **changed)
 
 
 REDIS = {"redis_version": "7.2.4", "maxmemory_policy": "noeviction", "used_memory": 1, "maxmemory": 100}
@@ -105,7 +106,7 @@ CASES = {
         [{"token": "", "url": "http://h/rc/webhook"}, {"token": "x", "url": "http://h/"}],
         {"token": "x", "url": "http://h/rc/webhook"},
     ),
-    "files.private": ([[files.Exposed(path=Path("/srv/.env"), is_ours=True)]], []),
+    "files.private": ([[file_checks.Exposed(path=Path("/srv/.env"), is_ours=True)]], []),
     "files.tracked": ([[".env"]], []),
     "files.told": ([["77 psql"]], []),
     "files.room": ([[room(free_mib=100, free=0.01)], [room(free_inodes=0.01)]], [room()]),
@@ -385,12 +386,12 @@ def test_a_version_is_compared_with_what_mended_its_own_line(part, version, coun
 
 def test_a_log_that_holds_a_secret_is_found(settings, tmp_path):
     settings.NEXUS_STATE_DIR = tmp_path
-    assert tries.read_logs() is None
+    assert leak_checks.read_logs() is None
     (tmp_path / "log").mkdir()
     (tmp_path / "log/chat.log").write_text("all is well\n")
     (tmp_path / "log/sweep.log").write_text(f"connecting with {settings.NEXUS_FIELD_KEY}\n")
 
-    assert tries.read_logs() == ["sweep.log"]
+    assert leak_checks.read_logs() == ["sweep.log"]
 
 
 def test_a_laptop_that_may_sleep_is_found_and_a_mouse_is_no_laptop(tmp_path):

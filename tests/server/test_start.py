@@ -4,13 +4,15 @@ import logging
 import os
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from django.core.management import call_command
 
-from nexus_project import safety, start
+from gateway import doctor
+from nexus_project import finding, safety, start
 from nexus_project.env import EXIT_CONFIG
 from nexus_project.version import VERSION
 
@@ -48,28 +50,102 @@ def test_what_only_looks_like_loopback_is_none(host):
     assert not safety.is_loopback(host)
 
 
-def dangerous(settings):
-    settings.DEBUG = True
-    settings.NEXUS_PUBLIC_URL = "http://nexus.example.org"
-    settings.ALLOWED_HOSTS = ["*"]
+@pytest.fixture
+def reachable(settings, tmp_path):
+    """What others may reach, and all is well."""
+    settings.NEXUS_PUBLIC_URL = "https://nexus.example.org"
+    settings.ALLOWED_HOSTS = ["nexus.example.org"]
+    settings.CSRF_TRUSTED_ORIGINS = ["https://nexus.example.org"]
+    settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
     settings.NEXUS_PRIVATE_NETWORK = False
+    settings.NEXUS_ROCKETCHAT_ADMIN_PASSWORD = "an-admin-of-tests-7"
+    settings.BASE_DIR = settings.NEXUS_STATE_DIR = tmp_path
+    return settings
 
 
-@pytest.mark.parametrize("command", ["chat", "sweep", "runtime_host"])
-def test_a_dangerous_start_is_refused_with_a_sentence_for_each_reason(command, settings, capsys):
-    dangerous(settings)
-
+def refused(capsys, *, command="chat"):
+    """The ids of what a start was refused for."""
     with pytest.raises(SystemExit) as ended:
         call_command(command)
 
     said = capsys.readouterr().err
     assert ended.value.code == EXIT_CONFIG
-    assert [line.split("(")[1].split(")")[0] for line in said.splitlines()] == [
-        "settings.debug",
-        "settings.hosts",
-        "settings.public_url",
-    ]
-    assert f"{command} does not start" in said
+    assert all(line.startswith(f"nexus: {command} does not start (") for line in said.splitlines())
+    return [line.split("(")[1].split(")")[0] for line in said.splitlines()]
+
+
+@pytest.mark.parametrize("command", ["chat", "sweep", "runtime_host"])
+def test_a_dangerous_start_is_refused_with_a_sentence_for_each_reason(command, reachable, capsys):
+    reachable.DEBUG = True
+    reachable.NEXUS_PUBLIC_URL = "http://nexus.example.org"
+    reachable.CSRF_TRUSTED_ORIGINS = ["http://nexus.example.org"]
+    reachable.ALLOWED_HOSTS = ["*"]
+
+    assert refused(capsys, command=command) == ["settings.debug", "settings.hosts", "settings.public_url"]
+
+
+WRONG = {
+    "settings.neighbours": {"NEXUS_ROCKETCHAT_ADMIN_PASSWORD": "admin"},
+    "settings.secrets": {"NEXUS_FIELD_KEY": "short"},
+    "settings.cookies": {"SESSION_COOKIE_HTTPONLY": False},
+    "settings.celery": {"CELERY_VISIBILITY_TIMEOUT": 1},
+    "settings.proxies": {"NEXUS_TRUSTED_PROXIES": [ip_network("0.0.0.0/0")]},
+    "settings.webhook": {"NEXUS_WEBHOOK_URL": "http://127.0.0.1:4000/elsewhere"},
+}
+
+
+@pytest.mark.parametrize(("check", "values"), WRONG.items())
+def test_each_critical_setting_stops_a_start(check, values, reachable, capsys):
+    for name, value in values.items():
+        setattr(reachable, name, value)
+
+    assert refused(capsys) == [check]
+
+
+def test_secrets_that_others_may_read_stop_a_start(reachable, tmp_path, capsys):
+    (tmp_path / ".env").write_text("NEXUS_SECRET_KEY=x")
+    (tmp_path / ".env").chmod(0o644)
+
+    assert refused(capsys) == ["files.private"]
+
+
+def test_secrets_that_git_keeps_stop_a_start(reachable, tmp_path, capsys):
+    (tmp_path / ".env").write_text("NEXUS_SECRET_KEY=x")
+    (tmp_path / ".env").chmod(0o600)
+    for words in (["init", "--quiet"], ["add", ".env"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+
+    assert refused(capsys) == ["files.tracked"]
+
+
+def test_secrets_in_a_log_stop_a_start(reachable, tmp_path, capsys):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/chat.log").write_text(f"connecting with {reachable.NEXUS_FIELD_KEY}\n")
+
+    assert refused(capsys) == ["logs.secrets"]
+
+
+def test_a_reachable_host_where_all_is_well_starts(reachable):
+    start.begin(program="chat")
+
+    assert start.dangers() == []
+
+
+def test_what_can_not_be_looked_at_keeps_nothing_from_starting(reachable, monkeypatch):
+    def shut():
+        raise PermissionError("shut")
+
+    monkeypatch.setattr(start, "CHECKS", (finding.Check("x", shut, lambda _: finding.critical("x", "y")),))
+
+    assert start.dangers() == []
+
+
+def test_the_doctor_tells_what_stops_a_start_first_and_its_page_names_it():
+    page = (ROOT / "docs/doctor.md").read_text(encoding="utf-8")
+    told = page.partition("## What stops a start")[2].partition("\n## ")[0]
+
+    assert doctor.CHECKS[: len(start.CHECKS)] == start.CHECKS
+    assert [check.id for check in start.CHECKS if f"`{check.id}`" not in told] == []
 
 
 def test_the_same_settings_start_on_loopback(settings, caplog):
