@@ -13,7 +13,7 @@ NAME: Final = "nexus"
 USERNAME: Final = "rocket.cat"
 """Who would post an answer of the webhook's; Nexus never answers with one."""
 
-_OTHER: Final = "an old one with another address, token or scope is removed"
+_OTHER: Final = "an old one with another address, token, scope or occasion is removed"
 _OFF: Final = "one that was switched off is removed (Rocket.Chat does that itself when an address answers 410, as a wrong proxy may)"
 
 CHANNELS: Final = {"all_public_channels", "all_private_groups", "all_direct_messages"}
@@ -38,7 +38,12 @@ def look(admin: Login, *, url: str) -> list[Step]:
     """What `ensure` would find, without changing it."""
     found = [one for one in admin.webhooks() if one.get("name") == NAME and _is_right(one, url=url)]
     if not found:
-        return [failed("webhook", "there is none with our address, token and scope")]
+        return [
+            failed(
+                "webhook",
+                "there is none with our address, token and scope that calls again after a failure and not on edits",
+            )
+        ]
     if not any(one.get("enabled") is True for one in found):
         return [failed("webhook", "is switched off, so rooms that nobody listens in are looked at once a minute only")]
     return [same("webhook", f"calls {url}")]
@@ -48,4 +53,7 @@ def _is_right(one: Document, *, url: str) -> bool:
     token, channels = one.get("token"), one.get("channel")
     is_ours = isinstance(token, str) and hmac.compare_digest(token.encode(), settings.NEXUS_WEBHOOK_TOKEN.encode())
     is_everywhere = isinstance(channels, list) and set(channels) >= CHANNELS
-    return is_ours and is_everywhere and one.get("urls") == [url] and one.get("event") == "sendMessage"
+    # A call that is not repeated is lost while the gateway restarts; edits come by the live connection and by catch-up.
+    is_on_time = one.get("retryFailedCalls") is not False and not one.get("runOnEdits")
+    is_called = one.get("urls") == [url] and one.get("event") == "sendMessage"
+    return is_ours and is_everywhere and is_on_time and is_called

@@ -64,7 +64,7 @@ def judge_versions(found: Sequence[tuple[str, str]]) -> Finding:
 
 def judge_askers(slugs: Sequence[str]) -> Finding:
     if slugs:
-        return warning(
+        return critical(
             f"the whole room may ask {', '.join(slugs)}, where tools run without a person's yes",
             "let tools need approval there (/admin/, Room × tool), or name who may ask",
         )
@@ -80,7 +80,7 @@ def read_askers() -> list[str]:
 def judge_leaks(rooms: Sequence[str]) -> Finding:
     """What is private, what strangers wrote, and a way out: an agent that has all three can be talked into leaking."""
     if rooms:
-        return warning(
+        return critical(
             f"in private rooms ({', '.join(rooms)}) agents call tools of outside servers without a person's yes",
             "let those tools need approval there (/admin/, Room × tool): what a tool brings may tell an agent to send what it knows",
         )

@@ -11,7 +11,7 @@ from gateway.bootstrap import hook, server
 from gateway.bootstrap.bots import SERVICE, Bot
 from gateway.bootstrap.steps import Step, Verdict
 from gateway.bridges.accounts import admin_login
-from gateway.models import BotAccount
+from gateway.models import BotAccount, Room, RoomKind
 from gateway.rocketchat import admin_calls, calls
 from gateway.rocketchat.admin import Caller
 from gateway.rocketchat.calls import RestError, UnauthorizedError
@@ -24,11 +24,15 @@ SURE: Final = "run: manage.py bootstrap"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A bot account as the chat sees it; `error` is why it could not be asked."""
+    """A bot account as the chat sees it; `error` is why it could not be asked.
+
+    `missing` are rooms in which we believe its agent to be, and the chat does not.
+    """
 
     username: str
     roles: tuple[str, ...] = ()
     error: str = ""
+    missing: tuple[str, ...] = ()
 
 
 def read_reachable() -> Step:
@@ -135,11 +139,21 @@ def _ask(row: BotAccount) -> Account:
     try:
         with _as(row) as caller:
             roles = calls.texts(caller.me().get("roles"))
+            # What we believe is read first: who has just been invited is not missed.
+            wanted = _rooms_of(row)
+            there = caller.room_ids() if wanted else set()
+            missing = sorted(name for rid, name in wanted.items() if rid not in there)
     except UnauthorizedError:
         return Account(row.username, error="its access token is refused")
     except (RestError, UnreadableSecretError) as error:
         return Account(row.username, error=str(error))
-    return Account(row.username, roles=tuple(str(one) for one in roles))
+    return Account(row.username, roles=tuple(str(one) for one in roles), missing=tuple(missing))
+
+
+def _rooms_of(row: BotAccount) -> dict[str, str]:
+    """By the chat's id, the names of the rooms where its agent can be asked. `nexus` may be in none."""
+    rooms = Room.objects.filter(members__agent=row.agent_id, is_archived=False).exclude(kind=RoomKind.DM)
+    return {} if row.agent_id is None else {room.rid: str(room) for room in rooms}
 
 
 def _as(row: BotAccount) -> Caller:
@@ -160,6 +174,12 @@ def judge_accounts(found: Sequence[Account]) -> Finding:
         return critical(
             f"these bot accounts are admins of the chat: {', '.join(mighty)}",
             "take the role admin from them: a bot needs bot and user",
+        )
+    absent = [f"@{one.username} in {', '.join(one.missing)}" for one in found if one.missing]
+    if absent:
+        return critical(
+            f"these bot accounts are no members of rooms where they can be asked: {'; '.join(absent)}",
+            "invite them there again, or start the chat process anew, which looks who is where",
         )
     plain = [f"@{one.username}" for one in found if "bot" not in one.roles]
     if plain:

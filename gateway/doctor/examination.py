@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from gateway.doctor import agents, chat, database, files, known, live, services, setup, tries, work
+from gateway.doctor import agents, chat, database, files, known, live, memory, services, setup, sockets, tries, work
 from nexus_project import start
 from nexus_project.finding import Check, Finding, Grade, skipped, warning
 
@@ -20,11 +20,13 @@ CHECKS: Final[tuple[Check[Any], ...]] = (
     *files.CHECKS,
     *database.CHECKS,
     *services.CHECKS,
+    *memory.CHECKS,
     *chat.CHECKS,
     *work.CHECKS,
     *agents.CHECKS,
     *known.CHECKS,
     *live.CHECKS,
+    *sockets.CHECKS,
     *tries.CHECKS,
 )
 

@@ -1,6 +1,5 @@
 """What only a try can tell: round trips, closed doors, certificates, processes that must die. For `--deep`."""
 
-import http.client
 import os
 import secrets
 import signal
@@ -33,17 +32,9 @@ MOST_SKEW_S: Final = 2.0
 _IDLE: Final = ((pipeline.COMPOSE_TASK, "compose", 0), (pipeline.RUN_TASK, "run", None))
 """Tasks that are taken, find nothing to do and end: no row has that id."""
 
+GATEWAY: Final = ("gateway.answers",)
 OPEN_PATHS: Final = frozenset({"healthz", "metrics", "client/", "client/<str:name>", "join"})
 """What may answer without credentials; /metrics only on loopback."""
-
-FOREIGN: Final = (
-    "https://evil.example",
-    "null",
-    "https://nexus.evil.example",
-    "http://127.0.0.1.evil.example",
-    "file://",
-)
-SOCKETS: Final = ("/ws/bridge/", "/ws/console/")
 
 
 def read_broker() -> bool:
@@ -109,43 +100,6 @@ def judge_doors(found: Sequence[str]) -> Finding:
             "look what stands before the gateway, and whether this is its code",
         )
     return good("without credentials only what is meant to be open answers")
-
-
-def read_origins() -> list[str]:
-    """Sockets that a foreign page could open."""
-    return [
-        f"{path} from {origin}"
-        for path in SOCKETS
-        for origin in FOREIGN
-        if _upgrade(path, origin) == http.client.SWITCHING_PROTOCOLS
-    ]
-
-
-def _upgrade(path: str, origin: str) -> int:
-    parts = urlsplit(settings.NEXUS_PUBLIC_URL)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
-    headers = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "bmV4dXMtZG9jdG9yLXRyeQ==",
-        "Origin": origin,
-    }
-    try:
-        connection.request("GET", path, headers=headers)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def judge_origins(found: Sequence[str]) -> Finding:
-    if found:
-        return critical(
-            f"a foreign web page can open {', '.join(found)}",
-            "a proxy rewrites or drops Origin; let it pass the header on",
-        )
-    return good("sockets refuse foreign pages")
 
 
 def read_certificate() -> float | str | None:
@@ -272,13 +226,11 @@ def judge_plain(status: int | None) -> Finding:
     return good("plain http leads nowhere but to https")
 
 
-GATEWAY: Final = ("gateway.answers",)
 CHECKS: Final = (
     Check("redis.round_trip", read_broker, judge_broker, ("redis.reachable",), is_deep=True),
     Check("workers.consume", read_consumed, judge_consumed, ("workers.listen",), is_deep=True),
     Check("gateway.answers", read_gateway, judge_gateway, is_deep=True),
     Check("gateway.doors", read_doors, judge_doors, GATEWAY, is_deep=True),
-    Check("gateway.origins", read_origins, judge_origins, GATEWAY, is_deep=True),
     Check("gateway.certificate", read_certificate, judge_certificate, is_deep=True),
     Check("gateway.plain", read_plain, judge_plain, is_deep=True),
     Check("chat.clock", read_chat_skew, judge_chat_skew, ("chat.reachable",), is_deep=True),

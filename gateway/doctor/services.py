@@ -1,4 +1,4 @@
-"""Do Redis, the workers, memory and the ports of this machine stand as they should?"""
+"""Do Redis, the workers and the ports of this machine stand as they should?"""
 
 import ipaddress
 import os
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httpx
 import redis
 from django.conf import settings
 
@@ -159,33 +158,6 @@ def judge_ports(found: Sequence[tuple[str, str]] | None) -> Finding:
     return good("inner servers listen on loopback or in a private network")
 
 
-def read_memory() -> tuple[int, int]:
-    """What mem0-api answers to anybody, and to whoever has no key."""
-    try:
-        return (
-            httpx.get(f"{settings.NEXUS_MEM0_URL}/healthz", timeout=LIMIT_S, trust_env=False).status_code,
-            httpx.post(f"{settings.NEXUS_MEM0_URL}/search", json={}, timeout=LIMIT_S, trust_env=False).status_code,
-        )
-    except httpx.HTTPError:
-        return 0, 0
-
-
-def judge_memory(found: tuple[int, int]) -> Finding:
-    health, keyless = found
-    if not health:
-        return warning(
-            "mem0-api does not answer; prompts go without recalled memory", "start it, and look at NEXUS_MEM0_URL"
-        )
-    if keyless != 401:
-        return critical(
-            f"mem0-api answers {keyless} to somebody without a key",
-            "whatever listens at NEXUS_MEM0_URL is not ours; stop it",
-        )
-    if health != 200:
-        return warning(f"mem0-api says {health}: it is not ready", "look at its log")
-    return good("mem0-api answers, and wants its key")
-
-
 def read_limits() -> tuple[int, int]:
     import resource
 
@@ -253,5 +225,4 @@ CHECKS: Final = (
     Check("host.limits", read_limits, judge_limits),
     Check("host.keys", read_keys, judge_keys),
     Check("host.sleep", read_sleeper, judge_sleeper),
-    Check("memory.key", read_memory, judge_memory),
 )

@@ -8,11 +8,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from gateway import bootstrap, bridges
+from gateway import bootstrap, bridges, doctor
 from gateway.bootstrap import Options, Step, Verdict, hook, order
 from gateway.bootstrap.avatar import avatar
 from gateway.bridges import accounts
-from gateway.models import AuditEntry, BotAccount
+from gateway.models import Agent, AuditEntry, BotAccount, Room, RoomMember
 from gateway.rocketchat.admin import Caller, Login
 from gateway.rocketchat.calls import Call
 from gateway.secrets import unseal
@@ -264,7 +264,7 @@ def test_a_webhook_that_was_switched_off_is_made_anew_and_told(chat):
     run()
     with chat.admin() as admin:
         [found] = admin.webhooks()
-        admin.call(switch_off(found))
+        admin.call(changed(found, enabled=False))
 
     told = run()[Verdict.DONE]
 
@@ -273,10 +273,43 @@ def test_a_webhook_that_was_switched_off_is_made_anew_and_told(chat):
     assert webhook["enabled"] is True
 
 
-def switch_off(found):
+def changed(found, **values):
     kept = {key: found[key] for key in ("type", "username", "event", "scriptEnabled", "name", "urls", "token")}
-    body = kept | {"channel": ",".join(found["channel"]), "enabled": False, "integrationId": found["_id"]}
+    body = kept | {"channel": ",".join(found["channel"]), "integrationId": found["_id"]} | values
     return Call("POST", "integrations.update", body=body)
+
+
+@pytest.mark.parametrize("values", [{"runOnEdits": True}, {"retryFailedCalls": False}])
+def test_a_webhook_that_calls_on_edits_or_only_once_is_found_and_made_anew(chat, values):
+    run()
+    with chat.admin() as admin:
+        [found] = admin.webhooks()
+        admin.call(changed(found, **{"enabled": True, "retryFailedCalls": True, "runOnEdits": False} | values))
+        [before] = hook.look(admin, url=HOOK_URL)
+
+        run()
+        [after] = hook.look(admin, url=HOOK_URL)
+
+    assert (before.verdict, after.verdict) == (Verdict.FAILED, Verdict.SAME)
+    [webhook] = state(chat)["integrations"]
+    assert (webhook["runOnEdits"], webhook["retryFailedCalls"]) == (False, True)
+
+
+def test_the_doctor_misses_a_bot_in_a_room_it_was_thrown_out_of(chat):
+    run()
+    agent = Agent.objects.get(slug="claude-alice")
+    with chat.admin() as admin:
+        found = admin.find_room(name="general")
+        general = Room.objects.create(rid=str(found["_id"]), kind="channel", name="general")
+    lost = Room.objects.create(rid="lost", kind="private", name="lost")
+    talk = Room.objects.create(rid="talk", kind="dm")
+    for room in (general, lost, talk):
+        RoomMember.objects.create(room=room, agent=agent)
+
+    accounts = {one.username: one for one in doctor.chat.read_accounts()}
+
+    assert {name: one.missing for name, one in accounts.items()} == {"claude-alice": ("lost",), "nexus": ()}
+    assert "@claude-alice in lost" in doctor.chat.judge_accounts(list(accounts.values())).text
 
 
 def test_a_webhook_with_an_old_address_is_made_anew_and_foreign_ones_stay(chat):

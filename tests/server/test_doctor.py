@@ -9,15 +9,17 @@ from io import StringIO
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+from composer.models import Memory
 from gateway import audit, doctor
 from gateway.bootstrap.steps import Step, Verdict
-from gateway.doctor import CHECKS, Check, Grade, agents, chat, known, live, services, tries
+from gateway.doctor import CHECKS, Check, Grade, agents, chat, known, live, memory, services, tries
 from gateway.models import AuditEntry, BotAccount, McpServer, RoomMember, RoomTool
 from nexus_bridge import __version__
 from nexus_project import file_checks, finding, leak_checks
@@ -144,6 +146,7 @@ CASES = {
     "host.clis": ([(True, False, False), (False, True, False)], (False, True, True)),
     "host.sandbox": ([False], True),
     "host.processes": ([False], True),
+    "memory.scopes": ([3], 0),
     "memory.key": ([(0, 0), (200, 200), (503, 401)], (200, 401)),
     "chat.reachable": ([step(Verdict.FAILED), step(Verdict.NOTE)], step(Verdict.SAME)),
     "chat.refused": ([[("nexus", "401")]], []),
@@ -158,12 +161,19 @@ CASES = {
             [chat.Account("nexus", error="refused")],
             [chat.Account("nexus", ("admin", "bot"))],
             [chat.Account("nexus", ("user",))],
+            [chat.Account("claude-alice", ("bot", "user"), missing=("backend",))],
         ],
         [chat.Account("nexus", ("bot", "user"))],
     ),
     "chat.posting": ([step(Verdict.FAILED)], step(Verdict.SAME)),
     "chat.round_trip": (
-        [tries.Trip(error="refused"), tries.Trip(), tries.Trip(is_seen=True)],
+        [
+            tries.Trip(error="refused"),
+            tries.Trip(),
+            tries.Trip(is_seen=True),
+            tries.Trip(is_seen=True, is_gone=True, is_called=False),
+            tries.Trip(is_seen=True, is_gone=True, is_called=True, is_caught_up=False),
+        ],
         tries.Trip(is_seen=True, is_gone=True, took_s=0.3),
     ),
     "logs.secrets": ([["chat.log"]], []),
@@ -201,6 +211,7 @@ CASES = {
     "gateway.answers": ([{"status": "502", "body": ""}], {"status": "200", "body": '{"ok": true}'}),
     "gateway.doors": ([["/admin/ (200)"]], []),
     "gateway.origins": ([["/ws/console/ from null"]], []),
+    "gateway.upgrade": ([404, 426], 401),
     "gateway.certificate": (["certificate has expired", 3.0], 60.0),
     "gateway.plain": ([200], 301),
 }
@@ -408,6 +419,37 @@ def test_a_laptop_that_may_sleep_is_found_and_a_mouse_is_no_laptop(tmp_path):
 
     (tmp_path / "etc/systemd/system/sleep.target").symlink_to("/dev/null")
     assert services.read_sleeper(tmp_path) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["agents.askers", "tools.leaks", "chat.accounts", "chat.round_trip"])
+def test_what_lets_a_stranger_act_or_leaves_a_room_unheard_is_critical(name):
+    bad, _ = CASES[name]
+
+    assert BY_ID[name].judge(bad[-1] if name == "chat.round_trip" else bad[0]).grade is Grade.CRITICAL
+
+
+@pytest.mark.integration
+@pytest.mark.django_db
+def test_memories_of_another_room_are_counted_and_without_an_answer_nothing_is_said(monkeypatch):
+    asked = []
+
+    def answer(method, where, body, **_):
+        asked.append(body)
+        return json.dumps({"results": [{}] * len(asked)}).encode()
+
+    monkeypatch.setattr(memory.client, "call", answer)
+    assert memory.read_strays() is None
+    Memory.objects.create(id=uuid4(), payload={"data": "the staging key", "run_id": "room:board"})
+
+    assert [memory.read_strays(), memory.read_strays()] == [1, 2]
+    assert asked[0]["query"] == "the staging key"
+    assert asked[0]["scope"] not in ("room:board", asked[1]["scope"])
+
+    def away(*_, **__):
+        raise memory.client.MemoryUnreachableError("away")
+
+    monkeypatch.setattr(memory.client, "call", away)
+    assert BY_ID["memory.scopes"].judge(memory.read_strays()).grade is Grade.SKIPPED
 
 
 def test_a_process_that_flees_its_parent_is_caught():
