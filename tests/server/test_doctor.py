@@ -16,6 +16,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+from composer.memory import client
 from composer.models import Memory
 from gateway import audit, doctor
 from gateway.bootstrap.steps import Step, Verdict
@@ -437,7 +438,7 @@ def test_memories_of_another_room_are_counted_and_without_an_answer_nothing_is_s
         asked.append(body)
         return json.dumps({"results": [{}] * len(asked)}).encode()
 
-    monkeypatch.setattr(memory.client, "call", answer)
+    monkeypatch.setattr(client, "call", answer)
     assert memory.read_strays() is None
     Memory.objects.create(id=uuid4(), payload={"data": "the staging key", "run_id": "room:board"})
 
@@ -446,9 +447,9 @@ def test_memories_of_another_room_are_counted_and_without_an_answer_nothing_is_s
     assert asked[0]["scope"] not in ("room:board", asked[1]["scope"])
 
     def away(*_, **__):
-        raise memory.client.MemoryUnreachableError("away")
+        raise client.MemoryUnreachableError("away")
 
-    monkeypatch.setattr(memory.client, "call", away)
+    monkeypatch.setattr(client, "call", away)
     assert BY_ID["memory.scopes"].judge(memory.read_strays()).grade is Grade.SKIPPED
 
 
