@@ -80,6 +80,25 @@ def test_a_sentence_says_what_happened_in_words_and_ends(reason: str) -> None:
     assert ".." not in text
 
 
+@pytest.mark.parametrize(
+    ("reason", "detail", "words"),
+    [
+        (
+            "needs_input",
+            "It asks for input at its terminal: Password:",
+            "waits for input that nobody can give it: It asks",
+        ),
+        ("empty_output", "", "ended as if all were well, but gave no answer."),
+    ],
+)
+def test_what_a_cli_lacks_is_told_with_what_its_owner_can_do(reason: str, detail: str, words: str) -> None:
+    text = wording.ending(state="failed", reason=reason, detail=detail, agent="claude-alice", invocation_id=7)
+
+    assert words in text
+    assert "Its owner can" in text
+    assert "`!retry`" in text
+
+
 def test_a_reason_of_a_newer_bridge_is_told_by_the_final_state() -> None:
     for state in ENDINGS:
         text = wording.ending(
