@@ -20,7 +20,7 @@ export RC_URL RC_ADMIN RC_ADMIN_PASSWORD RC_CODE RC_HOOK_HOST
 RC_HOST = $(shell sed -E 's,^[a-z]+://([^/:]+).*,\1,' <<<"$(RC_URL)")
 comma := ,
 
-.PHONY: help up down logs update backup restore pin runtime-host test-compose install install-traces install-dev demo docs test test-clis bench-agents faults conformance bench bench-context lint format lock platforms manage migrate bootstrap create-bridge wheel clean
+.PHONY: help up down logs update backup restore pin runtime-host test-compose test-pages install install-traces install-dev demo docs test test-clis bench-agents faults conformance bench bench-admin bench-context lint format lock platforms manage migrate bootstrap create-bridge wheel clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -62,6 +62,9 @@ pin:  ## Write the digest of every image that docker/ names behind its name
 
 runtime-host:  ## Run the agents of this host beside the containers, until Ctrl-C
 	@exec docker/manage runtime_host
+
+test-pages: install-dev  ## Open every page of the admin site in a browser, wide and narrow, light and dark (ADMIN_SHOTS=folder keeps pictures)
+	@ADMIN_PAGES=all $(PYTHON) -m pytest tests/admin/test_browser_pages.py -q -s $(ARGS)
 
 test-compose: install-dev  ## Build the images, compose the stack under podman and run the end-to-end tests against it
 	@TEST_COMPOSE=1 $(PYTHON) -m pytest tests/compose -q -s $(ARGS)

@@ -1,7 +1,7 @@
 """Do the site's pages stand in a real browser: wide and narrow, light and dark, with hostile rows in every list?
 
-By default some pages of each kind; ADMIN_PAGES=all takes every page, or those that it names with commas between,
-ADMIN_SIZE one width only, and ADMIN_SHOTS names a folder for pictures.
+By default some pages of each kind; ADMIN_PAGES=all takes every page and what each button answers, or the pages that it names
+with commas between, ADMIN_SIZE one width only, and ADMIN_SHOTS names a folder for pictures.
 """
 
 import os
@@ -14,24 +14,59 @@ import pytest
 from django.conf import global_settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.urls import resolve
 
+from admin_ui.pages import pages
 from admin_ui.site import site
 from admin_ui.urls import urlpatterns
+from composer.models import Fact, Memory
 from docker.ports import free_ports
+from gateway.models import Project
 from tests.admin import rows
 from tests.admin.conftest import PASSWORD
 from tests.chromium import open_browser
 from tests.contract.npm import npm_modules
 from tests.server.gateway_process import running_gateway
 
-pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.timeout(1_800)]
 
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
 SIZE = os.environ.get("ADMIN_SIZE")
 SCHEMES = ("light", "dark")
 SOME = ("", "console/", "prompts/{row}/", "gateway/agent/{agent}/change/", "gateway/bridge/{bridge}/change/")
-OF_ONE = {"prompts": "row", "bridges": "bridge", "mcp": "server"}
-POSTED = ("bridge.toml", "/join/", "/test/", "/approve/", "/off/")
+OF_ONE = {"prompts": "row", "bridges": "bridge", "mcp": "server", "users": "user"}
+NO_PAGES = {"bridge_config", "audit_export"}
+"""Files that are downloaded."""
+
+
+@dataclass(frozen=True)
+class Press:
+    """A button on a page, after filling its fields; `name` is what of the URLconf answers."""
+
+    name: str
+    page: str
+    button: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+PRESSED = (
+    Press("bridge_join", "gateway/bridge/{bridge}/change/", "Join link"),
+    Press("bridge_rotate", "bridges/{bridge}/rotate/", "Make a new token"),
+    Press("bridge_new", "bridges/new/", "Make the bridge", {"user": "alice", "cli": "claude"}),
+    Press("mcp_test", "mcp/{server}/", "Test"),
+    Press("mcp_approve", "mcp/{server}/", "Approve exactly this"),
+    Press("mcp_off", "mcp/{server}/", "Switch off"),
+    Press("mcp_new", "mcp/new/", "Register", {"name": "Not A Name"}),
+    Press("mcp_define", "mcp/{server}/define/", "Save", {"command": "relative"}),
+    Press("mcp_secrets", "mcp/secrets/", "Keep it", {"name": "not a name", "value": "x"}),
+    Press("tool_matrix", "tools/", "Save"),
+    Press("landmark_pin", "composer/landmark/{landmark}/change/", "Take down|Pin again"),
+    Press("user_forget", "users/{user}/forget/", "Forget bob"),
+    Press("gateway_project_delete", "gateway/project/{project}/delete/", "Yes, I.m sure"),
+    Press("audit_verify", "gateway/auditentry/", "Verify the chain"),
+    Press("confirm", "confirm/", "Go on", {"secret": "wrong"}),
+)
+POSTED = ("bridge.toml", "/join/", "/test/", "/approve/", "/off/", "/pin/", "audit/export/", "audit/verify/")
 ASKED = os.environ.get("ADMIN_PAGES", "")
 AXE = (
     "async () => (await axe.run()).violations.filter((each) => ['serious', 'critical'].includes(each.impact))"
@@ -103,8 +138,20 @@ def served(transactional_db, tmp_path, settings):
     port = free_ports(1)[0]
     public = {"NEXUS_STATE_DIR": str(tmp_path), "NEXUS_PUBLIC_URL": f"http://127.0.0.1:{port}"}
     with running_gateway(tmp_path, port=port, **public) as gateway:
-        ids = {"row": it.row.pk, "bridge": it.bridge.pk, "agent": it.agent.pk, "server": it.server.pk}
-        yield gateway, wanted(ids)
+        ids = ids_of(it)
+        yield gateway, ids, wanted(ids)
+
+
+def ids_of(it):
+    return {
+        "row": it.row.pk,
+        "bridge": it.bridge.pk,
+        "agent": it.agent.pk,
+        "server": it.server.pk,
+        "user": it.bob.pk,
+        "project": it.project.pk,
+        "landmark": it.row.message.landmark.pk,
+    }
 
 
 def every_page(ids):
@@ -115,7 +162,10 @@ def every_page(ids):
         first = model._default_manager.first()
         if first is not None:
             yield f"{name}/{first.pk}/change/"
-    yield from ("composer/fact/1/delete/", "gateway/project/add/", "auth/user/add/")
+    for model in (Fact, Memory, Project):
+        name = f"{model._meta.app_label}/{model._meta.model_name}"
+        yield from (f"{name}/{row.pk}/delete/" for row in model.objects.all()[:1])
+    yield from ("gateway/project/add/", "auth/user/add/")
     for pattern in urlpatterns:
         route = str(pattern.pattern)
         if "(" in route or route in (
@@ -123,8 +173,6 @@ def every_page(ids):
             "logout/",
             "jsi18n/",
             "search/",
-            "audit/export/",
-            "audit/verify/",
             "autocomplete/",
         ):
             continue
@@ -152,24 +200,54 @@ def log_in(context, gateway):
     return page
 
 
+@pytest.mark.django_db
+def test_every_page_of_ours_is_opened_or_its_button_pressed():
+    ids = ids_of(rows.everything())
+    opened = {resolve(f"/admin/{path}").url_name for path in every_page(ids)}
+    pressed = {press.name for press in PRESSED}
+
+    assert {page.name for page in pages} - opened - pressed == NO_PAGES
+    # What only answers a button.
+    assert {"bridge_join", "landmark_pin", "mcp_test", "mcp_approve", "mcp_off", "audit_verify"} <= pressed
+
+
 def test_pages_stand_wide_and_narrow_light_and_dark(served, browser):
-    gateway, paths = served
+    gateway, ids, paths = served
     checker = (npm_modules("axe", {"axe-core": "4.14.1"}) / "axe-core" / "axe.min.js").read_text()
     troubles: list[str] = []
     for size, viewport in SIZES.items() if SIZE is None else [(SIZE, SIZES[SIZE])]:
         for scheme in SCHEMES:
             context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
-            pages = Watched(context=context, checker=checker, name=f"{size} {scheme}", troubles=troubles)
-            pages.look(at_the_login(context, gateway), "login/")
+            watched = Watched(context=context, checker=checker, name=f"{size} {scheme}", troubles=troubles)
+            watched.look(at_the_login(context, gateway), "login/")
             page = log_in(context, gateway)
             for path in paths:
                 page.goto(f"{gateway.url}/admin/{path}", wait_until="load")
                 if path == "console/":
                     page.get_by_text("live", exact=True).wait_for()
-                pages.look(page, path)
+                watched.look(page, path)
+            for press in PRESSED if ASKED == "all" else ():
+                where = do(page, gateway, press, ids)
+                watched.look(page, f"{where} {press.button}")
             context.close()
 
     assert not troubles, "\n".join(troubles)
+
+
+def do(page, gateway, press, ids):
+    """Fill in, press, and wait for what comes; the page it stood on."""
+    where = press.page.format(**ids)
+    page.goto(f"{gateway.url}/admin/{where}", wait_until="load")
+    for name, value in press.fields.items():
+        there = page.locator(f"[name={name}]")
+        if there.evaluate("one => one.tagName") == "SELECT":
+            there.select_option(value)
+        else:
+            there.fill(value)
+    button = page.get_by_role("button", name=re.compile(f"^({press.button})$")).first
+    with page.expect_navigation(wait_until="load"):
+        button.click()
+    return where
 
 
 def at_the_login(context, gateway):
