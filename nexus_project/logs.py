@@ -1,10 +1,22 @@
-"""One log line per event: time, level, logger, fixed text, then what the caller put into `extra`; as text or as JSON."""
+"""One log line per event: time, level, logger, fixed text, then what the caller put into `extra`; as text or as JSON.
+
+Whoever writes a line keeps secrets out of it; what a traceback or another's package brings along is masked here.
+"""
 
 import logging
 
-from nexus_bridge.logs import JsonFormatter, at, extra
+from gateway import redaction
+from nexus_bridge import logs
+from nexus_bridge.logs import at, extra
 
 __all__ = ["JsonFormatter", "LineFormatter"]
+
+
+class JsonFormatter(logs.JsonFormatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redaction.masked(super().format(record))
 
 
 class LineFormatter(logging.Formatter):
@@ -15,7 +27,7 @@ class LineFormatter(logging.Formatter):
         line = f"{at(record)} {record.levelname.lower()} {record.name}: {_one_line(record.getMessage())}{more}"
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
-        return line
+        return redaction.masked(line)
 
 
 def _one_line(value: object) -> str:

@@ -337,6 +337,8 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        # Its tracebacks show what an MCP server wrote, secrets of its environment among it; our own lines say what failed.
+        "mcp": {"level": "CRITICAL"},
         "django.request": {"level": "ERROR"},
     },
 }

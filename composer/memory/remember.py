@@ -17,6 +17,7 @@ from composer.breaker import Breaker
 from composer.memory import client, facts, forgetting, scopes
 from composer.memory.client import MemoryRefusedError, MemoryUnreachableError
 from composer.memory.lines import MAX_LINE_CHARS, micros
+from gateway import redaction
 from gateway.models import Message, Room
 
 logger = logging.getLogger(__name__)
@@ -202,7 +203,8 @@ def _memory(row: Message, *, scope: str) -> dict[str, object]:
     return {
         "msg": row.pk,
         "scope": scope,
-        "text": row.text[:MAX_LINE_CHARS],
+        # A token that somebody typed goes when he deletes the message; in a memory it would come up again in other rooms.
+        "text": redaction.masked(row.text)[:MAX_LINE_CHARS],
         "actor": speaker,
         "role": "user" if row.user_id else "assistant",
         "at": row.ts.isoformat(),

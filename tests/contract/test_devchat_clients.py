@@ -69,7 +69,7 @@ def sdk_modules() -> Path:
 
 
 @pytest.mark.timeout(150)
-def test_the_javascript_sdk_logs_in_subscribes_sends_and_receives(
+def test_the_javascript_sdk_logs_in_subscribes_sends_hears_edits_and_reacts(
     devchat: Devchat, alice: Person, bob: Person, room: str, sdk_modules: Path
 ) -> None:
     environment = {**os.environ, "NODE_PATH": str(sdk_modules), "HOST": devchat.url, "ROOM": room}
@@ -85,7 +85,7 @@ def test_the_javascript_sdk_logs_in_subscribes_sends_and_receives(
 
     assert ran.returncode == 0, ran.stderr + ran.stdout
     seen = json.loads(ran.stdout.strip().splitlines()[-1])
-    assert seen["heard"] == ["from the sdk", "from bob", "from bob, edited", "from bob, edited"]
+    assert seen["heard"] == ["from the sdk", "from the sdk, edited", "from bob", "from bob"]
     assert seen["reactions"] == {":eyes:": {"usernames": ["alice"]}}
     assert seen["activity"] == ["bob", ["user-typing"]]
     assert seen["deleted"] is True

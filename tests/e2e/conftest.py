@@ -1,6 +1,7 @@
 """One whole Nexus for all end-to-end tests of a run; each test has rooms and agents of its own."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -25,6 +26,7 @@ def collector() -> Iterator[Collector]:
 def world(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[World]:
     """Running, its logs as JSON; when the last test is through, nothing of it may be left."""
     settings = {"NEXUS_BRIDGE_LEASE_S": "10", "NEXUS_LOG_FORMAT": "json", "NEXUS_TRACES_URL": collector.url}
+    settings["NEXUS_MCP_COMMANDS"] = sys.executable
     with World(directory=tmp_path_factory.mktemp("nexus"), settings=settings).running() as made:
         made.wait_online(HOST_AGENT)
         yield made

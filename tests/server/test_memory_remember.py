@@ -52,6 +52,15 @@ def test_a_memory_carries_scope_speaker_and_time(memory, backend, bob):
     assert kept["at"] == message.ts.isoformat()
 
 
+def test_a_token_that_somebody_typed_is_not_remembered(memory, backend, bob):
+    token = f"glpat-{'x7' * 12}"
+    message = say(backend, bob, f"use {token} for the registry")
+
+    remember()
+
+    assert memory.memories[message.pk]["text"] == "use [secret] for the registry"
+
+
 def test_a_direct_chat_has_its_own_scope(memory, bob):
     direct = make_room("dm", kind="dm", members=(bob,))
     RoomMember.objects.create(room=direct, agent=make_agent("claude-alice"))

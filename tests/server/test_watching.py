@@ -75,6 +75,20 @@ def test_a_text_line_stays_one_line_whatever_somebody_wrote():
     assert line.count("\n") == 0
 
 
+@pytest.mark.parametrize("form", [LineFormatter, JsonFormatter])
+def test_what_looks_like_a_token_or_is_a_secret_of_ours_is_masked_in_every_part_of_a_line(form, settings):
+    token = f"ghp_{'a1' * 20}"
+    made = record(reason=f"key {token}", key=settings.NEXUS_FIELD_KEY)
+    made.exc_info = (ValueError, ValueError(f"{token} was refused"), None)
+    made.msg = f"asked with {token}"
+
+    line = form().format(made)
+
+    assert token not in line
+    assert settings.NEXUS_FIELD_KEY not in line
+    assert line.count("[secret]") >= 4
+
+
 def test_every_line_below_an_invocation_names_it():
     inside, outside, named = record(), record(), record(invocation=9)
 

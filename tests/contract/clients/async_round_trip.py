@@ -1,5 +1,6 @@
-"""Logs in with rocketchat-async, subscribes, sends, hears, edits, reacts; prints what it saw as one JSON line.
+"""Logs in with rocketchat-async, subscribes, sends, hears an edit, reacts; prints what it saw as one JSON line.
 
+The client has no call to edit (of 4.3.0's methods only sending, reacting and typing write), so the edit that it hears is Bob's.
 Runs in an environment of its own, for the client wants an old `websockets`. Bob's part goes by REST.
 """
 

@@ -1,4 +1,4 @@
-// Logs in with the official JavaScript SDK, subscribes, sends, hears, reacts; prints what it saw as one JSON line.
+// Logs in with the official JavaScript SDK, subscribes, sends, hears, edits, reacts; prints what it saw as one JSON line.
 const { Rocketchat } = require("@rocket.chat/sdk");
 const Socket = require("universal-websocket-client");
 
@@ -55,11 +55,12 @@ const main = async () => {
     if (fields.eventName.endsWith("/deleteMessage")) seen.deleted = true;
   });
 
-  await client.post("chat.sendMessage", { message: { rid: ROOM, msg: "from the sdk" } });
+  const { message: own } = await client.post("chat.sendMessage", { message: { rid: ROOM, msg: "from the sdk" } });
   await until("own message", () => seen.heard.length === 1);
+  await client.post("chat.update", { roomId: ROOM, msgId: own._id, text: "from the sdk, edited" });
+  await until("own edit", () => seen.heard.length === 2);
   const { message } = await bob("chat.sendMessage", { message: { rid: ROOM, msg: "from bob" } });
-  await bob("chat.update", { roomId: ROOM, msgId: message._id, text: "from bob, edited" });
-  await until("the edit", () => seen.heard.length === 3);
+  await until("bob's message", () => seen.heard.length === 3);
   await client.post("chat.react", { messageId: message._id, emoji: ":eyes:", shouldReact: true });
   await until("the reaction", () => seen.reactions);
   await bobTypes();
