@@ -28,6 +28,7 @@ TRIED = {
     "gateway.answers",
     "gateway.doors",
     "gateway.origins",
+    "gateway.upgrade",
     "host.processes",
     "memory.key",
     "redis.round_trip",

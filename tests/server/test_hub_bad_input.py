@@ -3,11 +3,13 @@
 import asyncio
 import json
 
+import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from websockets.exceptions import InvalidStatus
 
 from gateway import bridge_auth
+from gateway.doctor import Grade, sockets
 from gateway.models import AuditEntry, Bridge, State
 from nexus_bridge.protocol import output_digest
 from runtime.models import Chunk
@@ -37,6 +39,15 @@ async def refusal(gateway, token, **options):
 
 async def test_a_token_that_nobody_was_given_is_401(gateway, world):
     assert await refusal(gateway, bridge_auth.new_bridge_token()) == 401
+
+
+def test_the_doctor_reaches_the_hub_and_misses_it_where_a_proxy_keeps_the_upgrade_to_itself(gateway, settings, world):
+    settings.NEXUS_PUBLIC_URL = gateway.url
+
+    reached = sockets.judge_upgrade(sockets.read_upgrade())
+    cut_off = sockets.judge_upgrade(httpx.get(f"{gateway.url}/ws/bridge/").status_code)
+
+    assert (reached.grade, cut_off.grade) == (Grade.OK, Grade.WARNING)
 
 
 async def test_a_revoked_token_is_401(gateway, world):
