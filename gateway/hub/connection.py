@@ -24,6 +24,7 @@ CLOSE_CODES: Final[dict[ByeReason, int]] = {
     "silent": 4408,
 }
 HELLO_REQUIRED: Final = 4401
+_CLOSE_WORDS: Final = {code: str(reason) for reason, code in CLOSE_CODES.items()} | {HELLO_REQUIRED: "hello_required"}
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -147,7 +148,7 @@ class Connection:
             while self._outbox:
                 item = self._outbox.popleft()
                 if isinstance(item, int):
-                    await self._send({"type": "websocket.close", "code": item})
+                    await self._send({"type": "websocket.close", "code": item, "reason": _CLOSE_WORDS.get(item, "")})
                 else:
                     self._unsent_bytes -= len(item)
                     await self._send({"type": "websocket.send", "text": item})

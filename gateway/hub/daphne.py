@@ -52,6 +52,9 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
             case "websocket.http.response.body":
                 if self.state == self.STATE_CONNECTING and hasattr(self, "handshake_deferred"):
                     self._deny(message.get("body", b"").decode())
+            case "websocket.close" if self.state != self.STATE_CONNECTING:
+                # daphne's own leaves the reason out.
+                self.sendClose(code=message.get("code") or 1000, reason=message.get("reason") or None)
             case _:
                 super().handle_reply(message)
 

@@ -65,6 +65,7 @@ async def test_a_first_frame_that_is_no_hello_closes_4401(gateway, world):
         await bridge.send(type="heartbeat", at=1.0)
 
         assert await bridge.close_code() == 4401
+        assert bridge.socket.close_reason == "hello_required"
 
 
 async def test_a_version_nobody_speaks_closes_4426_and_names_the_supported(gateway, world):
