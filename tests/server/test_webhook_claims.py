@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from gateway import parts, webhook, webhook_claims
 from gateway.doctor import CHECKS, Grade
 from gateway.models import AuditEntry, Message, Room, RoomCursor
+from gateway.rocketchat.calls import Call
 from gateway.webhook_claims import Claims
 from tests.server import people
 from tests.server.chat_world import chat_process, online, until
@@ -165,3 +166,48 @@ async def test_a_forged_call_over_http_is_told_after_the_room_was_read(chat, cla
     assert await AuditEntry.objects.filter(action=webhook_claims.ACTION).acount() == 1
     assert await Message.objects.filter(rc_id=said["_id"]).aexists()
     assert not await Message.objects.filter(rc_id="forged").aexists()
+
+
+class Listening(Claims):
+    """Remembers what was named."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = set()
+
+    def named(self, rc_id, **values):
+        self.heard.add(rc_id)
+        super().named(rc_id, **values)
+
+
+async def test_whatever_people_write_is_found(chat, monkeypatch):  # noqa: F811
+    """A file, a reply in a thread, a message of another program, one that was edited, one nobody can read."""
+    claims = Listening()
+    monkeypatch.setattr(webhook, "_claims", claims)
+    monkeypatch.setattr(webhook, "CHECK_EVERY_S", 0.05)
+    bob = chat.person("bob")
+    robot = chat.person("robot", roles=("user", "bot"))
+    await sync_to_async(chat.agent)("echo")
+    rid = chat.room("backend", "bob", "echo", "robot")
+    secret = {"rid": rid, "msg": "xyz", "t": "e2e", "content": {"algorithm": "x", "ciphertext": "y"}}
+
+    def write():
+        root = bob.say(rid, "a question")
+        said = [root, bob.say(rid, "a reply", tmid=root["_id"]), robot.say(rid, "the build is red")]
+        bob.edit(rid, root["_id"], "an edited question")
+        upload = Call("POST", f"rooms.media/{rid}", upload=("a.txt", "text/plain", b"a"))
+        file_id = bob.login.call(upload)["file"]["_id"]
+        bob.login.call(Call("POST", f"rooms.mediaConfirm/{rid}/{file_id}", body={"msg": ""}))
+        encrypt = Call("POST", "rooms.saveRoomSettings", body={"rid": rid, "encrypted": True})
+        chat.admin.login.call(encrypt)
+        said.append(bob.login.call(Call("POST", "chat.sendMessage", body={"message": secret}))["message"])
+        return {one["_id"] for one in said}
+
+    async with chat_process(chat.url) as process:
+        await online(process)
+        async with gateway_door(chat):
+            said = await asyncio.to_thread(write)
+            await until(lambda: said <= claims.heard, what="the webhook's calls")
+            await until(lambda: not claims.is_waiting, what="all of it looked for")
+
+    assert not await AuditEntry.objects.filter(action=webhook_claims.ACTION).aexists()
