@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 CHECKS: Final[tuple[Check[Any], ...]] = (*setting_checks.CHECKS, *file_checks.CHECKS, *leak_checks.CHECKS)
 """The doctor begins with the same ones."""
 
+NO_DANGER: Final = frozenset({"files.room"})
+"""Critical for the work, not for safety: who is kept down by a full disk can't even say so in the chat."""
+
 
 def begin(*, program: str) -> None:
     """Call once, when settings are read. Leaves the process with 78 and a sentence per danger if others can reach it."""
@@ -32,7 +35,9 @@ def begin(*, program: str) -> None:
 
 def dangers() -> list[tuple[str, Finding]]:
     """What must be cured before anybody but this machine may reach it, under the id by which the doctor tells it."""
-    looked_at = [(check.id, finding) for check in CHECKS if (finding := _look(check)) is not None]
+    looked_at = [
+        (check.id, finding) for check in CHECKS if check.id not in NO_DANGER and (finding := _look(check)) is not None
+    ]
     return [(name, finding) for name, finding in looked_at if finding.grade is Grade.CRITICAL]
 
 
