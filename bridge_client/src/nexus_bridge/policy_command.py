@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from nexus_bridge import policy
 from nexus_bridge.errors import ConfigError
+from nexus_bridge.questions import resolved
 from nexus_bridge.settings import Agent, Config
-from nexus_bridge.turn import resolved
 
 _MEANS = {
     "deny": "denied, whoever says yes",

@@ -20,9 +20,10 @@ from nexus_bridge.orders import Add, Decide, Ending, Kill, Pause, Resume, Start,
 from nexus_bridge.packing import Cleaner
 from nexus_bridge.pool import Pool
 from nexus_bridge.protocol import Prompt
+from nexus_bridge.questions import AskLocally
 from nexus_bridge.room_files import Told, prepare
 from nexus_bridge.settings import Agent, Limits
-from nexus_bridge.turn import AskLocally, Listener, Turn
+from nexus_bridge.turn import Listener, Turn
 
 logger = logging.getLogger(__name__)
 

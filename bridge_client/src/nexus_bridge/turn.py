@@ -5,22 +5,18 @@ A turn knows its CLI by two calls (`write`, `interrupt`) and its session by thre
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import msgspec
-
-from nexus_bridge import events, policy
+from nexus_bridge import events
 from nexus_bridge.adapters.base import Adapter, Steerable
 from nexus_bridge.events import AnyEvent, Done, Notice, Permission
 from nexus_bridge.orders import Add, Decide, Ending, Kill, Stop
-from nexus_bridge.packing import Cleaner, Packed, Packer, fits
+from nexus_bridge.packing import Cleaner, Packed, Packer
 from nexus_bridge.protocol import Outcome, Prompt, Usage
+from nexus_bridge.questions import AskLocally, Questions
 from nexus_bridge.settings import Agent, Limits
-from nexus_bridge.strip import visible
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +29,8 @@ PACK_CHARS: Final = 24 * 1024
 OBEY_S: Final = 3.0
 """A CLI that was asked to stop is killed after this long."""
 
-MAX_QUESTIONS: Final = 64
-"""Permission requests of one turn that may be open; one more is denied."""
-
 MAX_MESSAGE: Final = 2_000
 """Characters of what a CLI says of its failure."""
-
-AskLocally = Callable[[str, Permission], Awaitable[bool]]
-"""Put a question to the person at the bridge's own terminal."""
 
 
 class Listener(Protocol):
@@ -62,12 +52,6 @@ class Stdin(Protocol):
     def awaits_input(self) -> bool: ...
 
 
-@dataclass(slots=True)
-class _Question:
-    permission: Permission
-    expires_at: float
-
-
 class Turn:
     """`take` events until `is_over`; `watch` returns when it is, or when the turn must be stopped."""
 
@@ -87,9 +71,7 @@ class Turn:
         self.order: Stop | Kill | None = None
         self.is_paused = False
         self.usage = Usage()
-        self._limits = limits
         self._listener = listener
-        self._ask_locally = ask_locally
         self._wall_s = min(limits.wall_s, prompt.limits.wall_s)
         self._idle_s = min(limits.idle_s, prompt.limits.idle_s)
         output_bytes = min(limits.output_bytes, prompt.limits.output_bytes)
@@ -99,8 +81,9 @@ class Turn:
         self._flushed_at = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
-        self._questions: dict[str, _Question] = {}
-        self._asking: set[asyncio.Task[None]] = set()
+        self._questions = Questions(
+            prompt=prompt, agent=agent, wait_s=limits.permission_s, turn=self, ask_locally=ask_locally
+        )
         self._added: set[int] = set()
         self._adapter: Adapter | None = None
         self._stdin: Stdin | None = None
@@ -147,7 +130,7 @@ class Turn:
                 if event.error_kind == "session":
                     return  # nothing ran; the runner starts the CLI afresh
             case Permission():
-                self._asked(event)
+                self._questions.ask(event)
                 return
             case events.Session():
                 self._listener.cli_session(self.prompt.invocation, event.id)
@@ -199,97 +182,27 @@ class Turn:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        for task in self._asking:
-            task.cancel()
+        self._questions.close()
         chunks = self._packer.finish()
         if chunks:
             self._listener.spool(self.prompt.invocation, chunks)
 
-    # Questions
+    # Its questions
 
-    def _asked(self, question: Permission) -> None:
-        found = policy.verdict(rules=self.agent.rules, act=self._act(question))
-        if question.id in self._questions:
-            return
-        shown = _shown(question)
-        if found == "allow":
-            self._answer(question, allow=True, note="")
-        elif found == "deny" or len(self._questions) >= MAX_QUESTIONS:
-            self._deny(question, note="The owner's policy denies this.")
-        elif found != "local" and not fits(shown):
-            self._deny(question, note="It is too long to be shown whole, so nobody can decide it. Take smaller steps.")
-        elif found == "local":
-            task = self._loop.create_task(self._ask_here(question, shown), name="ask-locally")
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
-            self._wait_for_answer(question)
-        else:
-            self._wait_for_answer(question)
-            self._packer.add(shown)
-            self._flush()
-
-    def _act(self, question: Permission) -> policy.Act:
-        """What the owner's rules look at. A link that leads elsewhere is judged by where it leads."""
-        now = datetime.now().astimezone()
-        asker, room = self.prompt.asker, self.prompt.room
-        return policy.Act(
-            tool=question.name,
-            detail=question.detail or question.title,
-            kind=question.tool,
-            paths=[resolved(path, workdir=self.agent.workdir) for path in question.paths],
-            asker=(asker.username, asker.id),
-            room=(room.name, room.id),
-            hour=now.hour + now.minute / 60,
-        )
-
-    def _wait_for_answer(self, question: Permission) -> None:
-        expires_at = self._loop.time() + self._limits.permission_s
-        self._questions[question.id] = _Question(permission=question, expires_at=expires_at)
-
-    async def _ask_here(self, question: Permission, shown: Permission) -> None:
-        waits = f"{question.name or 'A tool'} waits for the owner at the bridge's terminal."
-        self._packer.add(Notice(level="warning", text=waits))
+    def say(self, event: AnyEvent) -> None:
+        self._packer.add(event)
         self._flush()
-        is_allowed = await self._ask_locally(self.agent.slug, shown)
-        if self._questions.pop(question.id, None) is not None and self.done is None:
-            self._settle(question, allow=is_allowed, note="answered at the bridge's terminal")
 
-    def decide(self, order: Decide) -> None:
-        """A person at the hub answered; the owner's policy is asked once more before it counts."""
-        asked = self._questions.get(order.permission)
-        if asked is None or self.done is not None:
-            return
-        question = asked.permission
-        is_theirs = policy.is_still_allowed(rules=self.agent.rules, act=self._act(question))
-        if not is_theirs and order.allow:
-            return
-        del self._questions[order.permission]
-        self._settle(question, allow=order.allow, note=order.note)
-
-    def _settle(self, question: Permission, *, allow: bool, note: str) -> None:
-        if allow:
-            self._packer.add(Notice(text=f"{question.name or 'A tool'} was allowed."))
-            self._flush()
-            self._answer(question, allow=True, note=note)
-        else:
-            self._deny(question, note=note)
-
-    def _deny(self, question: Permission, *, note: str) -> None:
-        self._packer.add(Notice(level="warning", text=f"{question.name or 'A tool'} was denied. {note}".rstrip()))
-        self._flush()
-        self._answer(question, allow=False, note=note)
-
-    def _answer(self, question: Permission, *, allow: bool, note: str) -> None:
+    def answer(self, permission: str, *, allow: bool, note: str) -> None:
         self._active_at = self._loop.time()
         self._changed.set()
         if self._adapter is not None and self._stdin is not None:
-            self._stdin.write(self._adapter.answer(question.id, allow=allow, note=note))
+            self._stdin.write(self._adapter.answer(permission, allow=allow, note=note))
 
-    def _expire_questions(self) -> None:
-        now = self._loop.time()
-        for asked in [one for one in self._questions.values() if one.expires_at <= now]:
-            del self._questions[asked.permission.id]
-            self._deny(asked.permission, note="Nobody answered in time.")
+    def decide(self, order: Decide) -> None:
+        """A person at the hub answered."""
+        if self.done is None:
+            self._questions.decide(order)
 
     # Its end
 
@@ -317,7 +230,7 @@ class Turn:
     async def watch(self) -> None:
         """Until the turn is done, stopped, or over a limit (which is a stop of its own)."""
         while self.done is None and self.order is None:
-            self._expire_questions()
+            self._questions.expire()
             if (broken := self._broken_limit()) is not None:
                 self.order = broken
                 return
@@ -367,7 +280,7 @@ class Turn:
         return not self._questions and not self.is_paused
 
     def _next_deadline(self) -> float:
-        deadlines = [self._started_at + self._wall_s, *(one.expires_at for one in self._questions.values())]
+        deadlines = [self._started_at + self._wall_s, *self._questions.deadlines()]
         if self._may_idle_out:
             deadlines.append(self._active_at + self._idle_s)
         return min(deadlines)
@@ -395,18 +308,3 @@ class Turn:
             exit_code=exit_code,
             usage=self.usage,
         )
-
-
-def _shown(question: Permission) -> Permission:
-    """As people see it. Cleaning takes escape sequences away with what they hold, and a shell would run that all the same."""
-    return msgspec.structs.replace(
-        question, name=visible(question.name), title=visible(question.title), detail=visible(question.detail)
-    )
-
-
-def resolved(path: str, *, workdir: Path) -> str:
-    """The whole path, through all links, of what a CLI names in its own way."""
-    try:
-        return str((workdir / Path(path).expanduser()).resolve())
-    except (OSError, RuntimeError, ValueError):
-        return path
