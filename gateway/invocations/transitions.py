@@ -224,7 +224,7 @@ def give_up_room(*, invocation_id: int) -> bool:
 
 
 MAX_WARNINGS: Final = 10
-"""Of one run; more would be noise."""
+"""Lines of one run's; more would be noise."""
 
 
 def tell(*, invocation: Invocation, kind: NoticeKind, text: str) -> None:
@@ -247,8 +247,8 @@ def tell(*, invocation: Invocation, kind: NoticeKind, text: str) -> None:
         },
     )
     if kind == NoticeKind.WARNING and not is_new:
-        said = notice.text.splitlines()
-        text = notice.text if text in said or len(said) >= MAX_WARNINGS else "\n".join([*said, text])
+        is_said = f"\n{text}\n" in f"\n{notice.text}\n"
+        text = notice.text if is_said or notice.text.count("\n") >= MAX_WARNINGS else f"{notice.text}\n{text}".strip()
     if not is_new and notice.text != text:
         Notice.objects.filter(pk=notice.pk).update(text=text, revision=F("revision") + 1)
     nudges.chat(agent_id=invocation.agent_id, room_id=invocation.room_id, invocation_id=invocation.pk)

@@ -166,7 +166,7 @@ def endless_run_stopped_from_the_console(admin, talk) -> None:
     say(talk, f"@{SLUG} [[hang]] number 4712")
     admin.get_by_role("button", name=re.compile("number 4712")).click()
     expect(admin.locator("#nx-output")).to_contain_text("Waiting.")
-    admin.get_by_role("button", name="Stop").click()
+    admin.get_by_role("button", name="Stop", exact=True).click()
     expect(admin.locator("#nx-run-state")).to_contain_text("cancelled")
     expect(talk.get_by_text("Stopped by the operator.", exact=True)).to_be_visible()
 

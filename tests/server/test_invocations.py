@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from gateway import invocations
 from gateway.invocations import EDGES, timers
 from gateway.invocations.table import MAX_CRASHES
-from gateway.models import FINAL, LIVE, Bridge, Invocation, Notice, State
+from gateway.models import FINAL, LIVE, Bridge, Invocation, Notice, NoticeKind, State
 from tests.server import people
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
@@ -161,6 +161,20 @@ def test_an_agent_runs_no_more_rows_than_its_laptop_takes(room, bob, agent):
     claims = [invocations.claim_next(invocation_id=row.pk) for row in rows]
 
     assert [claim is not None for claim in claims] == [True, True, False]
+
+
+def test_warnings_of_one_run_stand_below_each_other_and_other_sentences_replace_themselves(room, bob, agent):
+    row = people.ask(room, bob, agent)
+
+    for text in ("a.txt could not be posted", "b.txt could not be posted", "a.txt could not be posted"):
+        invocations.tell(invocation=row, kind=NoticeKind.WARNING, text=text)
+        invocations.tell(invocation=row, kind=NoticeKind.WAITING, text=text)
+
+    texts = dict(Notice.objects.filter(invocation=row).values_list("kind", "text"))
+    assert texts == {
+        "warning": "a.txt could not be posted\nb.txt could not be posted",
+        "waiting": "a.txt could not be posted",
+    }
 
 
 def test_a_serial_room_lets_one_agent_work_at_a_time(room, bob, alice, agent):

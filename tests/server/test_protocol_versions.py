@@ -101,7 +101,7 @@ async def test_a_bridge_of_version_3_tells_its_policies_and_a_new_hello_forgets_
 
     nothing = {"rules": 0, "tools": []}
     counts = {"deny": {"rules": 2, "tools": ["Bash"]}, "local": nothing, "ask": nothing, "allow": nothing}
-    assert found == {slug: {"default": "local", **counts, "callers": 0, "rooms": 1}}
+    assert found == {slug: {"default": "local", **counts, "callers": 0, "rooms": 1, "permission_s": 600}}
     assert (await Bridge.objects.aget(pk=world.bridge.pk)).policies == {}
 
 

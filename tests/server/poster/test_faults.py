@@ -341,11 +341,11 @@ async def test_a_backlog_larger_than_one_look_is_said_in_order(desk, chat, row, 
 async def test_a_card_longer_than_a_message_shows_all_of_it_and_shrinks_when_it_is_decided(desk, chat, row):
     command = "\n".join(f"step {number} of the script, word for word" for number in range(400))
     long = f"May I?\n```\n{command}\n```\nAlice decides."
-    await in_db(invocations.tell)(invocation=row, kind="warning", text=long)
+    await in_db(invocations.tell)(invocation=row, kind="waiting", text=long)
     await desk.quiet()
     shown = chat.texts()
 
-    await in_db(invocations.tell)(invocation=row, kind="warning", text="Denied by Alice.")
+    await in_db(invocations.tell)(invocation=row, kind="waiting", text="Denied by Alice.")
     await desk.quiet()
 
     assert len(shown) > 2
