@@ -92,6 +92,15 @@ def move_bridge(echo: Bridged, *, to: World) -> None:
     to.stack.add_bridge("moved", config_path=path)
 
 
+def restore_and_refuse_a_second_time(elsewhere: Path, *, path: str) -> None:
+    fresh = Stack(state_dir=elsewhere / "state", programs=["devchat"], is_durable=False)
+    with fresh:
+        manage(fresh, "restore", path)
+        again = fresh.manage("restore", path)
+    assert again.returncode == 1
+    assert "not empty" in again.stderr
+
+
 def test_a_nexus_moves_to_another_host_by_its_backup(
     world: World, echo: Bridged, make_room: MakeRoom, tmp_path: Path, elsewhere: Path
 ) -> None:
@@ -101,12 +110,7 @@ def test_a_nexus_moves_to_another_host_by_its_backup(
     made = json.loads(manage(world, "backup", str(tmp_path / "backups"), "--encrypt", "--json"))
     before = made["tables"]
     prepare(elsewhere, old=world)
-    fresh = Stack(state_dir=elsewhere / "state", programs=["devchat"], is_durable=False)
-    with fresh:
-        manage(fresh, "restore", made["path"])
-        again = fresh.manage("restore", made["path"])
-    assert again.returncode == 1
-    assert "not empty" in again.stderr
+    restore_and_refuse_a_second_time(elsewhere, path=made["path"])
 
     new = World(directory=elsewhere, programs=PROGRAMS)
     assert set(PROGRAMS) < set(ALL)
