@@ -254,21 +254,11 @@ def bun_rate() -> float | None:
 def channels_rate(server: str, *, hub: Hub) -> float | None:
     """The same through Channels' groups on this server; the load comes from Bun, as for the bare relay."""
     [port] = free_ports(1)
-    application = "benchmarks.hub_channels:application"
-    argv = {
-        "daphne": ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), application],
-        "uvicorn": [
-            "-m",
-            "uvicorn",
-            "--log-level",
-            "error",
-            "--ws",
-            "websockets-sansio",
-            "--port",
-            str(port),
-            application,
-        ],
+    words = {
+        "daphne": f"-m daphne -v 0 -b 127.0.0.1 -p {port}",
+        "uvicorn": f"-m uvicorn --log-level error --ws websockets-sansio --port {port}",
     }[server]
+    argv = [*words.split(), "benchmarks.hub_channels:application"]
     return _rate_through([sys.executable, *argv], port=port, env={"CHANNELS_REDIS_URL": f"{hub.redis_url}/9"})
 
 

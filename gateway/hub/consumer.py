@@ -184,8 +184,6 @@ def _fault(frame: object) -> str | None:
 
 def _with_storable_words(frame: Refused | End) -> Refused | End:
     """The end of a run must come to be, whatever the CLI's last words were."""
-    if _is_storable(frame.reason) and _is_storable(frame.message):
-        return frame
     return msgspec.structs.replace(frame, reason=_storable(frame.reason), message=_storable(frame.message))
 
 

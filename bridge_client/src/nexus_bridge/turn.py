@@ -136,8 +136,6 @@ class Turn:
                 self._listener.cli_session(self.prompt.invocation, event.id)
             case events.Usage():
                 self._count(event)
-            case _:
-                pass
         self._packer.add(event)
 
     def _count(self, usage: events.Usage) -> None:
