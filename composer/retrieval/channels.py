@@ -53,6 +53,8 @@ MAX_TERMS: Final = 32
 
 Floats = npt.NDArray[np.float32]
 
+_ONE: Final = np.float32(1)
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -131,22 +133,26 @@ class _Words:
         count, groups = index.count, index.group_count
         self._count = int(np.count_nonzero(alive))
         self.own = np.zeros(count, np.float32)
-        self.beside = np.zeros(count, np.float32)
+        # One place more: a neighbour that is not there has place -1, which is the last.
+        self.beside = np.zeros(count + 1, np.float32)
         self.together = np.zeros(groups, np.float32)
+        # How often the term at hand stands at a place or lends itself to it, and in a group; all 0 between terms.
+        self._around = np.zeros(count + 1, np.float32)
+        self._in_group = np.zeros(groups, np.float32)
         length = index.column("length") * alive
         self._own_norm = _norm(length, self._count)
-        self._beside_norm = _norm(index.column("length_around") * alive, self._count)
+        self._beside_norm = np.append(_norm(index.column("length_around") * alive, self._count), np.float32(1))
         of_groups = np.bincount(self._group, weights=length, minlength=groups).astype(np.float32)
         self._group_count = max(1, int(np.count_nonzero(of_groups)))
         self._together_norm = _norm(of_groups, self._group_count)
 
     def fit(self) -> Floats:
-        fit = OWN * _even(self.own, self._alive) + BESIDE * _even(self.beside, self._alive)
+        fit = OWN * _even(self.own, self._alive) + BESIDE * _even(self.beside[:-1], self._alive)
         fit += TOGETHER * _even(self._together(), self._alive)
         return fit
 
     def is_hit(self) -> npt.NDArray[np.bool_]:
-        return (self._together() > 0) | (self.beside > 0)
+        return (self._together() > 0) | (self.beside[:-1] > 0)
 
     def _together(self) -> Floats:
         return self.together[self._group] if len(self.together) else self.own
@@ -156,31 +162,32 @@ class _Words:
         places = places[self._alive[places]]
         if not len(places):
             return
-        places, often = _counted(places)
-        rare = weight * _rarity(len(places), self._count)
-        self.own[places] += rare * _saturated(often, self._own_norm[places])
-        around, there = self._spread(places, often)
-        self.beside[around] += rare * _saturated(there, self._beside_norm[around])
-        in_groups = np.bincount(self._group[places], weights=often, minlength=len(self.together))
-        groups = np.flatnonzero(in_groups)
-        rare = weight * _rarity(len(groups), self._group_count)
-        self.together[groups] += rare * _saturated(in_groups[groups], self._together_norm[groups])
+        rare = weight * _rarity(1 + int(np.count_nonzero(places[1:] != places[:-1])), self._count)
+        np.add.at(self._around, places, _ONE)
+        _saturate(self.own, places, rare=rare, often=self._around[places], norm=self._own_norm)
+        others = self._beside[places].ravel()
+        lent = np.broadcast_to(NEIGHBOUR_WEIGHTS, (len(places), len(NEIGHBOUR_WEIGHTS)))
+        np.add.at(self._around, others, lent.ravel())
+        there = np.concatenate([places, others])
+        _saturate(self.beside, there, rare=rare, often=self._around[there], norm=self._beside_norm)
+        self._around[there] = 0
+        self._add_together(self._group[places], weight)
 
-    def _spread(self, places: npt.NDArray[np.int64], often: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Who has the term itself or beside it, and how much of it."""
-        others = self._beside[places]
-        everywhere = np.concatenate([places, others.ravel()])
-        weights = np.concatenate([often, (often[:, None] * NEIGHBOUR_WEIGHTS).ravel()])
-        is_one = everywhere >= 0
-        amount = np.bincount(everywhere[is_one], weights=weights[is_one], minlength=len(self.own))
-        around = np.flatnonzero(amount)
-        return around, amount[around].astype(np.float32)
+    def _add_together(self, groups: npt.NDArray[Any], weight: float) -> None:
+        order = np.arange(len(groups), dtype=np.float32)
+        self._in_group[groups] = order
+        # Of those that write to one place one is read back.
+        different = int(np.count_nonzero(self._in_group[groups] == order))
+        self._in_group[groups] = 0
+        np.add.at(self._in_group, groups, _ONE)
+        rare = weight * _rarity(different, self._group_count)
+        _saturate(self.together, groups, rare=rare, often=self._in_group[groups], norm=self._together_norm)
+        self._in_group[groups] = 0
 
 
-def _counted(places: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Rising places once each, with how often they came."""
-    starts = np.flatnonzero(np.diff(places, prepend=-1))
-    return places[starts], np.diff(starts, append=len(places)).astype(np.float32)
+def _saturate(fit: Floats, places: npt.NDArray[Any], *, rare: float, often: Floats, norm: Floats) -> None:
+    """Add a term's worth where it stands. A place may be named several times: it is written as often, and counts once."""
+    fit[places] += np.float32(rare * (K1 + 1)) * often / (often + norm[places])
 
 
 def _norm(length: Floats, count: int) -> Floats:
@@ -189,11 +196,7 @@ def _norm(length: Floats, count: int) -> Floats:
 
 
 def _rarity(found: int, count: int) -> float:
-    return float(np.log1p((count - found + 0.5) / (found + 0.5))) if found <= count else 0.0
-
-
-def _saturated(often: npt.NDArray[Any], norm: Floats) -> npt.NDArray[Any]:
-    return often * (K1 + 1) / (often + norm)
+    return math.log1p((count - found + 0.5) / (found + 0.5)) if found <= count else 0.0
 
 
 def _even(values: npt.NDArray[Any], alive: npt.NDArray[np.bool_]) -> Floats:
