@@ -8,12 +8,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from composer.retrieval.index import WEIGHTS, RoomIndex
+from composer.retrieval.index import WEIGHTS, Ints, RoomIndex
 
 OWN: Final = 0.3
 """The message's own words."""
@@ -50,6 +50,8 @@ AKIN_SHARE: Final = 0.05
 K1: Final = 1.2
 B: Final = 0.75
 MAX_TERMS: Final = 32
+MAX_CELLS: Final = 250_000
+"""Of a table of terms by places: 1 MB, which a processor's cache holds."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -82,24 +84,22 @@ class Scored:
 
 def score(index: RoomIndex, query: Query) -> Scored:
     ts, last = index.column("ts"), query.before[0]
-    alive = index.column("alive") & (ts <= last) & (index.column("id") != query.before[1])
+    alive = _Alive(index.column("alive") & (ts <= last) & (index.column("id") != query.before[1]))
     words = _Words(index, alive)
     asked = {index.number_of(term): weight for term, weight in list(query.terms.items())[:MAX_TERMS]}
     asked.pop(-1, None)
-    for number, weight in asked.items():
-        words.add(number, weight)
-    fit = LENGTH * _even(index.column("log_length"), alive) + ASKS * _even(index.column("asks"), alive)
+    words.add(asked)
+    fit = LENGTH * alive.even(index.column("log_length")) + ASKS * alive.even(index.column("asks"))
     by_named = _by(index, query)
-    fit += AUTHOR * _even(by_named, alive)
+    fit += AUTHOR * alive.even(by_named)
     near = _near(index, query)
-    fit += DATE * _even(near, alive)
+    fit += DATE * alive.even(near)
     if query.wants_time:
-        fit += TIMED * _even(index.column("timed"), alive)
+        fit += TIMED * alive.even(index.column("timed"))
     remembered = _remembered(index, query)
-    fit += query.memory_weight * _even(remembered, alive)
-    is_hit = alive & (words.is_hit() | by_named | near | (remembered > 0))
-    for number, weight in _akin(index, fit + words.fit(), is_hit, asked).items():
-        words.add(number, weight)
+    fit += query.memory_weight * alive.even(remembered)
+    is_hit = alive.mask & (words.is_hit() | by_named | near | (remembered > 0))
+    words.add(_akin(index, fit + words.fit(), is_hit, asked))
     return Scored(fit + words.fit(), is_hit)
 
 
@@ -125,69 +125,87 @@ def _akin(
 class _Words:
     """BM25 over three kinds of document at once: the message, it with its neighbours, its whole thread or sitting."""
 
-    def __init__(self, index: RoomIndex, alive: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, index: RoomIndex, alive: "_Alive") -> None:
         self._index = index
         self._alive = alive
-        self._group = index.column("group")
+        self._group = index.column("group").astype(np.int64)
         self._beside = index.column("beside")
-        count, groups = index.count, index.group_count
-        self._count = int(np.count_nonzero(alive))
-        self.own = np.zeros(count, np.float32)
-        # One place more: a neighbour that is not there has place -1, which is the last.
-        self.beside = np.zeros(count + 1, np.float32)
-        self.together = np.zeros(groups, np.float32)
-        # How often the term at hand stands at a place or lends itself to it, and in a group; all 0 between terms.
-        self._around = np.zeros(count + 1, np.float32)
-        self._in_group = np.zeros(groups, np.float32)
-        length = index.column("length") * alive
-        self._own_norm = _norm(length, self._count)
-        self._beside_norm = np.append(_norm(index.column("length_around") * alive, self._count), np.float32(1))
-        of_groups = np.bincount(self._group, weights=length, minlength=groups).astype(np.float32)
+        # One place more: a neighbour that is not there has place -1, which is the last of the row before.
+        self._width = index.count + 1
+        self._groups = max(1, index.group_count)
+        self.own = np.zeros(index.count, np.float32)
+        self.beside = np.zeros(self._width, np.float32)
+        self.together = np.zeros(self._groups, np.float32)
+        length = index.column("length") * alive.weights
+        self._own_norm = _norm(length, alive.count)
+        self._beside_norm = np.append(_norm(index.column("length_around") * alive.weights, alive.count), _ONE)
+        of_groups = np.bincount(self._group, weights=length, minlength=self._groups).astype(np.float32)
         self._group_count = max(1, int(np.count_nonzero(of_groups)))
         self._together_norm = _norm(of_groups, self._group_count)
 
     def fit(self) -> Floats:
-        fit = OWN * _even(self.own, self._alive) + BESIDE * _even(self.beside[:-1], self._alive)
-        fit += TOGETHER * _even(self._together(), self._alive)
+        fit = OWN * self._alive.even(self.own) + BESIDE * self._alive.even(self.beside[:-1])
+        fit += TOGETHER * self._alive.even(self.together[self._group])
         return fit
 
     def is_hit(self) -> npt.NDArray[np.bool_]:
-        return (self._together() > 0) | (self.beside[:-1] > 0)
+        return (self.together[self._group] > 0) | (self.beside[:-1] > 0)
 
-    def _together(self) -> Floats:
-        return self.together[self._group] if len(self.together) else self.own
+    def add(self, weights: Mapping[int, float]) -> None:
+        """Terms and what they count. All at once, as far as their table is not too large: each step has a price of its own."""
+        numbers, step = list(weights), max(1, MAX_CELLS // self._width)
+        for first in range(0, len(numbers), step):
+            some = numbers[first : first + step]
+            self._add(
+                [self._index.postings(number) for number in some],
+                np.array([weights[number] for number in some], np.float32),
+            )
 
-    def add(self, number: int, weight: float) -> None:
-        places = self._index.postings(number)
-        places = places[self._alive[places]]
-        if not len(places):
-            return
-        rare = weight * _rarity(1 + int(np.count_nonzero(places[1:] != places[:-1])), self._count)
-        np.add.at(self._around, places, _ONE)
-        _saturate(self.own, places, rare=rare, often=self._around[places], norm=self._own_norm)
-        others = self._beside[places].ravel()
-        lent = np.broadcast_to(NEIGHBOUR_WEIGHTS, (len(places), len(NEIGHBOUR_WEIGHTS)))
-        np.add.at(self._around, others, lent.ravel())
-        there = np.concatenate([places, others])
-        _saturate(self.beside, there, rare=rare, often=self._around[there], norm=self._beside_norm)
-        self._around[there] = 0
-        self._add_together(self._group[places], weight)
-
-    def _add_together(self, groups: npt.NDArray[Any], weight: float) -> None:
-        order = np.arange(len(groups), dtype=np.float32)
-        self._in_group[groups] = order
-        # Of those that write to one place one is read back.
-        different = int(np.count_nonzero(self._in_group[groups] == order))
-        self._in_group[groups] = 0
-        np.add.at(self._in_group, groups, _ONE)
-        rare = weight * _rarity(different, self._group_count)
-        _saturate(self.together, groups, rare=rare, often=self._in_group[groups], norm=self._together_norm)
-        self._in_group[groups] = 0
+    def _add(self, postings: Sequence[Ints], weights: Floats) -> None:
+        """A row of cells for each term: how often it stands at a place, is lent to it, stands in a group."""
+        rows = np.repeat(np.arange(len(postings)), [len(places) for places in postings])
+        places = np.concatenate(postings)
+        is_alive = self._alive.mask[places]
+        rows, places = rows[is_alive], places[is_alive]
+        table = np.zeros(len(postings) * self._width, np.float32)
+        cells = rows * self._width + places
+        np.add.at(table, cells, _ONE)
+        own = _Counted.of(table, cells, width=self._width)
+        rare = weights * _rarities(own.rows, len(postings), self._alive.count)
+        own.give(self.own, rare=rare, norm=self._own_norm)
+        lent = ((rows * self._width)[:, None] + self._beside[places]).ravel()
+        np.add.at(table, lent, np.broadcast_to(NEIGHBOUR_WEIGHTS, (len(rows), len(NEIGHBOUR_WEIGHTS))).ravel())
+        around = _Counted.of(table, np.concatenate([cells, lent]), width=self._width)
+        around.give(self.beside, rare=rare, norm=self._beside_norm)
+        table = np.zeros(len(postings) * self._groups, np.float32)
+        cells = rows * self._groups + self._group[places]
+        np.add.at(table, cells, _ONE)
+        together = _Counted.of(table, cells, width=self._groups)
+        rare = weights * _rarities(together.rows, len(postings), self._group_count)
+        together.give(self.together, rare=rare, norm=self._together_norm)
 
 
-def _saturate(fit: Floats, places: npt.NDArray[Any], *, rare: float, often: Floats, norm: Floats) -> None:
-    """Add a term's worth where it stands. A place may be named several times: it is written as often, and counts once."""
-    fit[places] += np.float32(rare * (K1 + 1)) * often / (often + norm[places])
+class _Counted(NamedTuple):
+    """Cells of a table once each: term, place, and how often."""
+
+    rows: Ints
+    places: Ints
+    often: Floats
+
+    @classmethod
+    def of(cls, table: Floats, cells: Ints, *, width: int) -> "_Counted":
+        often = table[cells]
+        order = np.arange(len(cells), dtype=np.float32)
+        table[cells] = order
+        # Of those that write to one cell one is read back.
+        is_one = table[cells] == order
+        table[cells] = often
+        cells = cells[is_one]
+        rows = cells // width
+        return cls(rows, cells - rows * width, often[is_one])
+
+    def give(self, fit: Floats, *, rare: Floats, norm: Floats) -> None:
+        np.add.at(fit, self.places, rare[self.rows] * (K1 + 1) * self.often / (self.often + norm[self.places]))
 
 
 def _norm(length: Floats, count: int) -> Floats:
@@ -199,16 +217,31 @@ def _rarity(found: int, count: int) -> float:
     return math.log1p((count - found + 0.5) / (found + 0.5)) if found <= count else 0.0
 
 
-def _even(values: npt.NDArray[Any], alive: npt.NDArray[np.bool_]) -> Floats:
-    """Mean 0 and deviation 1 over what is alive; nothing where all are alike."""
-    counted = values * alive.astype(np.float32)
-    count = max(1, int(np.count_nonzero(alive)))
-    mean = float(counted.sum()) / count
-    deviation = math.sqrt(max(0.0, float(np.dot(counted, counted)) / count - mean * mean))
-    # Alike, but for the rounding of sums.
-    if deviation <= 1e-4 * (abs(mean) + 1):
-        return np.zeros(len(values), np.float32)
-    return ((counted - mean) / deviation).astype(np.float32)
+def _rarities(rows: Ints, count: int, of: int) -> Floats:
+    """The same for each of `count` terms, by the rows of the documents that have them."""
+    found = np.bincount(rows, minlength=count)
+    return np.log1p((of - found + 0.5) / (found + 0.5)).astype(np.float32)
+
+
+class _Alive:
+    """The messages that count: those that were not deleted and came before the question."""
+
+    def __init__(self, mask: npt.NDArray[np.bool_]) -> None:
+        self.mask = mask
+        self.weights = mask.astype(np.float32)
+        self.count = max(1, int(np.count_nonzero(mask)))
+
+    def even(self, values: npt.NDArray[Any]) -> Floats:
+        """Mean 0 and deviation 1 over them; nothing where all are alike."""
+        counted = values * self.weights
+        mean = float(counted.sum()) / self.count
+        deviation = math.sqrt(max(0.0, float(np.dot(counted, counted)) / self.count - mean * mean))
+        # Alike, but for the rounding of sums.
+        if deviation <= 1e-4 * (abs(mean) + 1):
+            return np.zeros(len(values), np.float32)
+        counted -= np.float32(mean)
+        counted *= np.float32(1 / deviation)
+        return counted
 
 
 def _by(index: RoomIndex, query: Query) -> npt.NDArray[np.bool_]:
