@@ -130,6 +130,6 @@ class Reembedder:
                 connection.execute(
                     "UPDATE memories SET vector = %s::vector, payload = jsonb_set(payload, '{embedder}', to_jsonb(%s::text))"
                     " WHERE id = %s AND coalesce(payload->>'data', '') = %s",
-                    [str(vector), name, memory_id, text],
+                    [vector, name, memory_id, text],
                 )
         return Progress(len(rows), True)

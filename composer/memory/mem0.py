@@ -2,11 +2,16 @@
 
 import logging
 import os
+import select
+import struct
 import threading
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from django.conf import settings
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from composer.memory import unused
 from composer.memory.embedder import Embedder, whole_name
@@ -22,6 +27,17 @@ MODEL_TIMEOUT_S = 15.0
 """What its client waits by itself is ten minutes, three times."""
 
 
+class Vector(list[float]):
+    """Goes to Postgres as pgvector's own bytes. A plain list would go as the text of an array, 2 ms of CPU each time."""
+
+
+class _VectorDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Vector) -> bytes:
+        return struct.pack(f">HH{len(obj)}f", len(obj), 0, *obj)
+
+
 class Primed:
     """Our embedder in Mem0's shape. A batch's vectors are made in one call before Mem0 asks for each text's."""
 
@@ -35,17 +51,17 @@ class Primed:
 
     def prime(self, texts: Sequence[str]) -> None:
         wanted = list(dict.fromkeys(texts))
-        self._local.ready = dict(zip(wanted, self._embedder.embed(wanted), strict=True)) if wanted else {}
+        self._local.ready = dict(zip(wanted, self.embed_batch(wanted), strict=True)) if wanted else {}
 
     def clear(self) -> None:
         self._local.ready = {}
 
-    def embed(self, text: str, memory_action: str | None = None) -> list[float]:  # Mem0's signature
-        ready: dict[str, list[float]] = getattr(self._local, "ready", {})
-        return ready[text] if text in ready else self._embedder.embed([text])[0]
+    def embed(self, text: str, memory_action: str | None = None) -> Vector:  # Mem0's signature
+        ready: dict[str, Vector] = getattr(self._local, "ready", {})
+        return ready[text] if text in ready else self.embed_batch([text])[0]
 
-    def embed_batch(self, texts: list[str], memory_action: str = "add") -> list[list[float]]:
-        return self._embedder.embed(texts)
+    def embed_batch(self, texts: list[str], memory_action: str = "add") -> list[Vector]:
+        return [Vector(numbers) for numbers in self._embedder.embed(texts)]
 
 
 class NoHistory:
@@ -100,9 +116,21 @@ def pool() -> Any:
         min_size=1,
         max_size=POOL_SIZE,
         timeout=5.0,
-        check=ConnectionPool.check_connection,
+        configure=_speak_vectors,
+        check=_check,
         open=True,
     )
+
+
+def _speak_vectors(connection: "psycopg.Connection[Any]") -> None:
+    connection.adapters.register_dumper(Vector, _VectorDumper)
+
+
+def _check(connection: "psycopg.Connection[Any]") -> None:
+    """Costs no round trip: a healthy idle connection has nothing to read. Raises where the server has gone."""
+    if select.select([connection.fileno()], [], [], 0)[0]:
+        connection.execute("SELECT 1")
+        connection.commit()
 
 
 def build(*, pool: Any, embedder: Primed) -> Any:
