@@ -10,8 +10,7 @@ _APPLICATIONS: Final = {
     "gateway": "nexus_project.asgi:application",
     "mem0-api": "composer.memory.service:application",
 }
-# Composing waits for recall now and then, so it has two processes; dispatching is one short transaction.
-_WORKERS: Final = {"composer": ("compose,memory", ("-c", "2")), "runtime": ("run", ("-P", "solo"))}
+_WORKERS: Final = ("composer", "runtime")
 _COMMANDS: Final = ("chat", "sweep", "runtime_host")
 
 
@@ -20,7 +19,7 @@ def arguments(name: str, *, env: Mapping[str, str], host: str = "127.0.0.1", por
     if name in _APPLICATIONS:
         return _asgi_server(_APPLICATIONS[name], host=host, port=port, env=env)
     if name in _WORKERS:
-        return _worker(name)
+        return ("manage.py", "worker", name, f"--name={name}")
     if name == "devchat":
         return ("-m", "gateway.devchat", "--host", host, "--port", str(port))
     if name in _COMMANDS:
@@ -35,9 +34,3 @@ def _asgi_server(application: str, *, host: str, port: int, env: Mapping[str, st
     quiet = ("--no-access-log", "--log-level", "warning", "--lifespan", "off")
     where = ("--host", host, "--port", str(port), "--ws", "websockets-sansio", "--ws-max-size", "65536")
     return ("-m", "uvicorn", application, *where, *quiet)
-
-
-def _worker(name: str) -> tuple[str, ...]:
-    queues, pool = _WORKERS[name]
-    quiet = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
-    return ("-m", "celery", "-A", "nexus_project", "worker", "-Q", queues, "-n", f"{name}@%h", *pool, *quiet)

@@ -11,14 +11,17 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
-from kombu import Connection, Producer
 
 from gateway.watch import figures
+
+if TYPE_CHECKING:
+    # At run time only who publishes loads it: some programs never do.
+    from kombu import Connection, Producer
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +55,12 @@ def chat_now(*, agent_ids: Sequence[int]) -> None:
         courier().put(partial(Courier.to_group, group=CHAT_GROUP, body=body))
 
 
-def publish(*, act: Callable[[Producer], None]) -> None:
+def publish(*, act: "Callable[[Producer], None]") -> None:
     """After commit: let `act` publish to the task queue."""
     _after_commit(partial(Courier.to_queue, act=act))
 
 
-def publish_later(*, act: Callable[[Producer], None], after_s: float) -> None:
+def publish_later(*, act: "Callable[[Producer], None]", after_s: float) -> None:
     """The same some seconds after commit, and once for all who ask for the same `act` meanwhile."""
     _after_commit(partial(Courier.soon, act=partial(Courier.to_queue, act=act), key=act, after_s=after_s))
 
@@ -117,8 +120,10 @@ class Courier:
         if layer is not None:
             await layer.group_send(group, body)
 
-    def to_queue(self, act: Callable[[Producer], None]) -> None:
+    def to_queue(self, act: "Callable[[Producer], None]") -> None:
         if self._producer is None:
+            from kombu import Connection, Producer
+
             options = dict(settings.CELERY_BROKER_TRANSPORT_OPTIONS)
             options["socket_timeout"] = SEND_TIMEOUT_S
             self._connection = Connection(settings.CELERY_BROKER_URL, transport_options=options)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from functools import partial
-
-from celery import Signature, chain
-from kombu import Producer
+from typing import TYPE_CHECKING
 
 from gateway import nudges
-from nexus_project.celery import app as celery_app
+
+if TYPE_CHECKING:
+    from kombu import Producer
 
 COMPOSE_TASK = "composer.compose"
 RUN_TASK = "runtime.run"
@@ -34,12 +34,17 @@ def remember() -> None:
     nudges.publish_later(act=_publish_remember, after_s=REMEMBER_AFTER_S)
 
 
-def _publish_remember(producer: Producer) -> None:
+def _publish_remember(producer: "Producer") -> None:
     _publish_one(producer, REMEMBER_TASK, (), "memory")
 
 
-def publish_chain(producer: Producer, invocation_id: int) -> None:
+def publish_chain(producer: "Producer", invocation_id: int) -> None:
     """Publish now, on this producer."""
+    # Here and not above: Celery is 10 MiB, and some programs ask about rows and never publish.
+    from celery import Signature, chain
+
+    from nexus_project.celery import app as celery_app
+
     compose = Signature(
         COMPOSE_TASK,
         kwargs={"invocation_id": invocation_id},
@@ -51,5 +56,7 @@ def publish_chain(producer: Producer, invocation_id: int) -> None:
     chain(compose, then_run).apply_async(producer=producer, retry=False)
 
 
-def _publish_one(producer: Producer, name: str, args: tuple[int, ...], queue: str) -> None:
+def _publish_one(producer: "Producer", name: str, args: tuple[int, ...], queue: str) -> None:
+    from nexus_project.celery import app as celery_app
+
     celery_app.send_task(name, args=args, queue=queue, producer=producer, retry=False, ignore_result=True)

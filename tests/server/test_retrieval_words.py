@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from composer.retrieval import words
-from composer.retrieval.index import Entry, RoomIndex
+from composer.retrieval.index import WEIGHTS, Entry, RoomIndex
 
 WORDS = ["deploy", "orders", "redis", "timeout", "cache", "queue", "alpha", "beta", "gamma", "delta"]
 MINUTE = 60 * 1_000_000
@@ -42,9 +42,9 @@ def by_hand(index, asked, alive):
     mean_around = sum(float(around[place]) for place in said) / len(said)
     mean_in_group = sum(in_group.values()) / len(groups)
     own, beside, together = (dict.fromkeys(range(index.count), 0.0) for _ in range(3))
-    lent = dict(zip(words.WEIGHTS, words.NEIGHBOUR_WEIGHTS, strict=True))
+    lent = dict(zip(WEIGHTS, words.NEIGHBOUR_WEIGHTS, strict=True))
     for term, weight in asked.items():
-        has = {place: heard.count(term) for place, heard in said.items() if term in heard}
+        has = {place: float(heard.count(term)) for place, heard in said.items() if term in heard}
         rare = weight * math.log1p((len(said) - len(has) + 0.5) / (len(has) + 0.5))
         near = dict.fromkeys(has, 0.0)
         for place, often in has.items():

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {
     "gateway": ["-c", "import nexus_project.asgi"],
     "mem0-api": ["-c", "import composer.memory.service"],
-    "composer": ["-m", "celery", "-A", "nexus_project", "worker", "-P", "solo", "-Q", "compose"],
+    "composer": ["manage.py", "worker", "composer", "--queues=compose"],
 }
 
 

@@ -13,7 +13,7 @@ def add_twin(world: World, name: str) -> str:
     process = world.stack._table().named(name)
     port, watch_port = free_ports(2)
     twin = f"{name}-2"
-    swaps = {f"{name}@%h": f"{twin}@%h", str(world.stack.ports.gateway): str(port)}
+    swaps = {f"--name={name}": f"--name={twin}", str(world.stack.ports.gateway): str(port)}
     argv = tuple(swaps.get(word, word) for word in process.argv)
     made = replace(process, name=twin, argv=argv, env=_env(process, watch_port=watch_port), ready=None)
     world.stack.add(made)
