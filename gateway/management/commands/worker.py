@@ -26,7 +26,9 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("kind", choices=sorted(KINDS))
+        parser.add_argument(
+            "kind", choices=sorted(KINDS), help="composer makes prompts, runtime offers them to bridges"
+        )
         parser.add_argument("--name", help="a name of its own on this machine, as composer-2 (default: the kind)")
         parser.add_argument("--queues", help="only these of its queues, with commas between, as compose or memory")
         parser.add_argument(
