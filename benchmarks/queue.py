@@ -98,7 +98,7 @@ def celery_p50_ms() -> float:
 
 @contextmanager
 def _workers() -> Iterator[None]:
-    """The composer's and runtime's workers as docker/programs.py starts them, with the tasks of benchmarks/queue_tasks.py."""
+    """Workers with the pools of composer and runtime, and the tasks of benchmarks/queue_tasks.py."""
     common = ["-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     pools = {"compose": ["-c", "2"], "run": ["-P", "solo"]}
     workers = [
