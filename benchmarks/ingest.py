@@ -88,11 +88,11 @@ def peer_rate() -> float | None:
         return None
     database, redis = os.environ["NEXUS_DATABASE_URL"], os.environ["NEXUS_REDIS_URL"]
     env = {**os.environ, "BENCH_DATABASE": database, "BENCH_REDIS": redis, "NODE_PATH": str(npm.modules())}
-    server = subprocess.Popen([bun, PEER, "serve"], env=env, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([str(bun), str(PEER), "serve"], env=env, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         port = server.stdout.readline().strip()
-        argv = [bun, PEER, "load", port, str(PEER_CONNECTIONS), str(PEER_S)]
+        argv = [str(bun), str(PEER), "load", port, str(PEER_CONNECTIONS), str(PEER_S)]
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True)
         return float(done.stdout)
     finally:
