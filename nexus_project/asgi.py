@@ -67,3 +67,4 @@ application = ProtocolTypeRouter(
         "lifespan": _lifespan,
     }
 )
+program.settle()

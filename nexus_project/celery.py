@@ -1,6 +1,5 @@
 """The Celery application; tasks live in composer/tasks.py and runtime/tasks.py."""
 
-import gc
 import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
@@ -62,13 +61,12 @@ def _share_with_children(sender: Any = None, **_: Any) -> None:
     """Keep the collector off what is imported before the fork, so that the children go on sharing it."""
     global _slots
     from gateway.watch import BEATS, tasks
-    from gateway.watch.program import name
+    from gateway.watch.program import name, settle
 
     name(str(getattr(sender, "hostname", sender) or "worker").partition("@")[0])
     _slots = tasks.register()
     BEATS.expect("queue", within_s=SILENT_S, what="heard from its queue")
-    gc.collect()
-    gc.freeze()
+    settle()
 
 
 @worker_ready.connect

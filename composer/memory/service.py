@@ -188,6 +188,7 @@ class MemoryApi:
         with self._store_lock:
             if self._store is None:
                 self._store = self._make_store()
+                program.settle()
             return self._store
 
 
