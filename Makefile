@@ -70,7 +70,7 @@ test-compose: install-dev  ## Build the images, compose the stack under podman a
 	@TEST_COMPOSE=1 $(PYTHON) -m pytest tests/compose -q -s $(ARGS)
 
 test: install-dev  ## Run all tests on embedded services (ARGS="-k words" chooses)
-	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-clis: install-dev  ## Install real CLIs into .nexus/clis and drive whole turns of each (ARGS="-k codex")
 	@TEST_CLIS=1 $(PYTHON) -m pytest tests/clis -q $(ARGS)
