@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
+from benchmarks import peer_hub
 from benchmarks.figures import Figure, median, ms, percentile
 from benchmarks.peers import BenchBridge, Ear, cpu_seconds, pss_mib
 from benchmarks.queue import how_much_slower
@@ -28,12 +29,12 @@ STEADY_S, TURNS_PER_S = 10, 20
 
 
 def measure() -> Iterator[Figure]:
-    slower = how_much_slower()
+    slower, peer = how_much_slower(), peer_hub.in_this_hour()
     with running(rooms=ROOMS, agents=AGENTS) as world:
         time.sleep(5)
         idle_mib = pss_mib(world.nexus_pids)
         fill_room(room_id=world.rooms[0], count=HISTORY)
-        figures = _Run(world, slower=slower).all(idle_mib)
+        figures = _Run(world, slower=slower, peer=peer).all(idle_mib)
         # Figure by figure, so that what is measured is shown even when a later measurement fails.
         with asyncio.Runner() as runner, contextlib.suppress(StopAsyncIteration):
             while True:
@@ -43,9 +44,10 @@ def measure() -> Iterator[Figure]:
 class _Run:
     """One run over a world; the bridges are shared by all its measurements."""
 
-    def __init__(self, world: World, *, slower: float = 1.0) -> None:
+    def __init__(self, world: World, *, slower: float = 1.0, peer: tuple[float, float] | None = None) -> None:
         self.world = world
         self.slower = slower
+        self.peer = peer
         self.bridges: list[BenchBridge] = []
         self.ear: Ear
         self.streaming: set[int] = set()
@@ -108,9 +110,11 @@ class _Run:
             answered = asyncio.create_task(self.ear.hear(partial(_starts_with, start=f"answer-{number} ")))
             waits.append(await self._ask(number, room=0))
             posts.append(await answered - self.first_chunk_at[number])
-            await asyncio.sleep(0.15)
+            # What comes after an answer (the final edit, its row, its footer) is over before the next question.
+            await asyncio.sleep(peer_hub.PAUSE_S)
         own = median([await self._chat_own_s(number) for number in range(20)])
         p50, p99 = median(waits), percentile(waits, 0.99)
+        slower50, slower99 = self._beside_peer()
         post = median(posts) - own
         return [
             Figure(
@@ -118,9 +122,9 @@ class _Run:
                 what=f"chat event to prompt frame, idle, {HISTORY} messages, p50 / p99",
                 value=f"{ms(p50)} / {ms(p99)}",
                 goal="15 / 25 ms (must 25 / 60)",
-                is_met=p50 <= 0.015 * self.slower and p99 <= 0.025 * self.slower,
-                note=f"must {'holds' if p50 <= 0.025 * self.slower and p99 <= 0.06 * self.slower else 'MISSED'};"
-                f" n={len(waits)}; {self._calibration()}",
+                is_met=p50 <= 0.015 * slower50 and p99 <= 0.025 * slower99,
+                note=f"must {'holds' if p50 <= 0.025 * slower50 and p99 <= 0.06 * slower99 else 'MISSED'};"
+                f" n={len(waits)}; {self._peer_said() if self.peer else self._calibration()}",
             ),
             Figure(
                 id="H3",
@@ -131,6 +135,17 @@ class _Run:
                 note=f"must {'holds' if post <= 0.015 * self.slower else 'MISSED'}; {self._calibration()}; with the chat's own {ms(own)}: {ms(median(posts))}",
             ),
         ]
+
+    def _beside_peer(self) -> tuple[float, float]:
+        """By how much H1's goals grow: as much as its named peer is slower here, else as a bare Celery chain is."""
+        if self.peer is None:
+            return self.slower, self.slower
+        return self.peer[0] / peer_hub.P50_THERE_S, self.peer[1] / peer_hub.P99_THERE_S
+
+    def _peer_said(self) -> str:
+        p50, p99 = self.peer or (0.0, 0.0)
+        there = f"{ms(peer_hub.P50_THERE_S)} / {ms(peer_hub.P99_THERE_S)}"
+        return f"the peer hub takes {ms(p50)} / {ms(p99)} here, {there} where the goals were set, and the goals grow with it"
 
     def _calibration(self) -> str:
         return f"a bare Celery chain takes {self.slower:.1f} of what it took where the goals were set, and the goals with it"
