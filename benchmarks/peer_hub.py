@@ -62,9 +62,8 @@ def running(checkout: Path) -> Iterator[int]:
             stand_in = str(Path(__file__).with_suffix(".cjs"))
             try:
                 programs.append(_start([bun, stand_in, str(chat)], env=env, cwd=checkout))
-                for name in SERVICES:
-                    entry = f"services/{name}/src/index.ts"
-                    programs += [_start([bun, entry], env=env, cwd=checkout)]
+                entries = [f"services/{name}/src/index.ts" for name in SERVICES]
+                programs.extend(_start([bun, entry], env=env, cwd=checkout) for entry in entries)
                 yield gateway
             finally:
                 for program in programs:

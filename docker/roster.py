@@ -19,7 +19,7 @@ def arguments(name: str, *, env: Mapping[str, str], host: str = "127.0.0.1", por
     if name in _APPLICATIONS:
         return _asgi_server(_APPLICATIONS[name], host=host, port=port, env=env)
     if name in _WORKERS:
-        return ("manage.py", "worker", name, f"--name={name}")
+        return ("manage.py", "worker", name)
     if name == "devchat":
         return ("-m", "gateway.devchat", "--host", host, "--port", str(port))
     if name in _COMMANDS:

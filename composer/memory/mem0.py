@@ -129,8 +129,9 @@ def _speak_vectors(connection: "psycopg.Connection[Any]") -> None:
 def _check(connection: "psycopg.Connection[Any]") -> None:
     """Costs no round trip: a healthy idle connection has nothing to read. Raises where the server has gone."""
     if select.select([connection.fileno()], [], [], 0)[0]:
-        connection.execute("SELECT 1")
-        connection.commit()
+        from psycopg_pool import ConnectionPool
+
+        ConnectionPool.check_connection(connection)
 
 
 def build(*, pool: Any, embedder: Primed) -> Any:

@@ -13,8 +13,9 @@ def add_twin(world: World, name: str) -> str:
     process = world.stack._table().named(name)
     port, watch_port = free_ports(2)
     twin = f"{name}-2"
-    swaps = {f"--name={name}": f"--name={twin}", str(world.stack.ports.gateway): str(port)}
-    argv = tuple(swaps.get(word, word) for word in process.argv)
+    argv = tuple(str(port) if word == str(world.stack.ports.gateway) else word for word in process.argv)
+    if "worker" in argv:
+        argv += (f"--name={twin}",)
     made = replace(process, name=twin, argv=argv, env=_env(process, watch_port=watch_port), ready=None)
     world.stack.add(made)
     return str(port)

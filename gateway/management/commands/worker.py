@@ -36,14 +36,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        kind = KINDS[options["kind"]]
-        queues = _queues(options["queues"], of=options["kind"])
-        processes = kind.processes if options["processes"] is None else options["processes"]
-        if options["processes"] is not None and not (kind.processes and 1 <= processes <= MAX_PROCESSES):
-            raise CommandError(
-                f"--processes is a number from 1 to {MAX_PROCESSES}, for a composer; a runtime needs one"
-            )
-        sys.exit(_run(name=_name(options["name"] or options["kind"]), queues=queues, processes=processes))
+        kind = options["kind"]
+        queues = _queues(options["queues"], of=kind)
+        processes = _processes(options["processes"], of=kind)
+        sys.exit(_run(name=_name(options["name"] or kind), queues=queues, processes=processes))
 
 
 def _run(*, name: str, queues: list[str], processes: int) -> int:
@@ -75,6 +71,15 @@ def _queues(wanted: str | None, *, of: str) -> list[str]:
     if not queues or not set(queues) <= set(known):
         raise CommandError(f"{of} has the queues {' and '.join(known)}; --queues names one or more of them")
     return queues
+
+
+def _processes(wanted: int | None, *, of: str) -> int:
+    usual = KINDS[of].processes
+    if wanted is None:
+        return usual
+    if not usual or not 1 <= wanted <= MAX_PROCESSES:
+        raise CommandError(f"--processes is a number from 1 to {MAX_PROCESSES}, for a composer; a runtime needs one")
+    return wanted
 
 
 def _name(wanted: str) -> str:
