@@ -123,6 +123,9 @@ class Rooms:
             self._start(guarded(self._scout.left(account, event.rid)), "left room")
             account.looked_for.discard(event.rid)
             self.watching.left(account, event.rid)
+        elif event.change == "inserted":
+            self.watching.entered(account, event.rid)
+            account.rooms_changed.set()
         elif known is None or _roles(known) != _roles(event.subscription):
             account.rooms_changed.set()
 

@@ -61,6 +61,10 @@ class Watching:
             account.deaf.add(event.rid)
             self.spread()
 
+    def entered(self, account: Account, rid: str) -> None:
+        """What the chat refused while the account was outside it may be granted now."""
+        account.deaf.discard(rid)
+
     def left(self, account: Account, rid: str) -> None:
         account.watched.discard(rid)
         account.listener.unwatch(rid)

@@ -7,6 +7,7 @@ from asgiref.sync import sync_to_async
 
 from gateway.models import Invocation, Message, Notice, Room, RoomMember
 from gateway.rocketchat.calls import Call
+from gateway.rocketchat.realtime import WatchRefused
 from tests.server.chat_world import chat_process, online, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.timeout(60)]
@@ -98,6 +99,28 @@ async def test_an_agent_that_is_thrown_out_is_no_member_until_it_is_invited_agai
         await until(member.all, what="the agent in the room again")
         bob.say(rid, "@echo are you back?")
         await asked("@echo are you back?")
+
+
+async def test_a_room_that_was_refused_to_somebody_outside_is_heard_once_he_is_invited(chat):
+    """The request to hear it and the throwing out cross each other; where only rooms tell messages, all depends on it."""
+    chat.control("switches", {"has_my_messages": False})
+    bob = chat.person("bob")
+    await sync_to_async(chat.agent)("echo")
+    rid = chat.room("backend", "bob", "echo")
+    bot = await sync_to_async(chat.admin.login.find_user)(username="echo")
+
+    async with chat_process(chat.url) as process:
+        await online(process)
+        [account] = process.accounts.values()
+        post(chat.admin, "groups.kick", roomId=rid, userId=bot["_id"])
+        await until(lambda: rid not in account.rooms, what="out")
+        process.rooms.heard(account, WatchRefused(rid=rid, is_limit=False))
+        chat.invite(rid, "echo")
+        await until(lambda: rid in account.rooms, what="in again")
+        # The first may still be found by reading what the room said meanwhile.
+        for text in ("@echo are you back?", "@echo do you hear me?"):
+            bob.say(rid, text)
+            await asked(text)
 
 
 async def test_people_who_come_and_go_are_known(chat):
