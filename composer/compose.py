@@ -16,6 +16,7 @@ from composer.asked import Asked
 from composer.memory import profiles, project, recall, scopes, working
 from composer.memory.lines import Line, in_order
 from composer.retrieval import search
+from composer.retrieval.rooms import Look, searched
 from composer.summarizer import SummarizerError
 from gateway import invocations, pipeline, sql
 from gateway.invocations import Claim
@@ -192,7 +193,8 @@ def _gather(who: Asked, pending: recall.Pending, *, total: int) -> outline.Gathe
     pinned = compaction.landmarks(room_id=who.room_id, question=who.text)
     in_short = compaction.summaries(room_id=who.room_id, thread=who.thread, before=who.before)
     usable = tools.allowed(room_id=who.room_id)
-    sql.together(window.proof, people, known, pinned, in_short, usable)
+    look = searched.look(room_id=who.room_id)
+    sql.together(window.proof, people, known, pinned, in_short, usable, look.ask)
     said = window.lines()
     talk = in_order([*said, *own]) if own else said
     if said is not window.believed:
@@ -205,7 +207,7 @@ def _gather(who: Asked, pending: recall.Pending, *, total: int) -> outline.Gathe
         landmarks=pinned.answer(),
         summaries=in_short.answer(),
         tools=usable.answer(),
-        recalled=_recalled(who, pending, total=total),
+        recalled=_recalled(who, pending, look, total=total),
     )
 
 
@@ -218,9 +220,9 @@ def _speakers(lines: Sequence[Line]) -> list[int]:
     return [line.user_id for line in reversed(lines) if line.user_id]
 
 
-def _recalled(who: Asked, pending: recall.Pending, *, total: int) -> recall.Recalled:
+def _recalled(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> recall.Recalled:
     heard = pending.hear(own_id=who.question.id)
-    lines = search.search(asked=who, tokens=total, remembered=heard.scores)
+    lines = search.search(asked=who, tokens=total, remembered=heard.scores, look=look)
     return recall.Recalled(lines, heard.trouble, heard.is_late)
 
 

@@ -71,15 +71,22 @@ def score(index: RoomIndex, query: Query) -> Scored:
     asked.pop(-1, None)
     words.add(asked)
     fit = LENGTH * alive.even(index.column("log_length")) + ASKS * alive.even(index.column("asks"))
-    by_named = _by(index, query)
-    fit += AUTHOR * alive.even(by_named)
-    near = _near(index, query)
-    fit += DATE * alive.even(near)
+    is_hit = words.is_hit()
+    if query.named:
+        by_named = _by(index, query)
+        fit += AUTHOR * alive.even(by_named)
+        is_hit |= by_named
+    if query.spans:
+        near = _near(index, query)
+        fit += DATE * alive.even(near)
+        is_hit |= near
     if query.wants_time:
         fit += TIMED * alive.even(index.column("timed"))
-    remembered = _remembered(index, query)
-    fit += query.memory_weight * alive.even(remembered)
-    is_hit = alive.mask & (words.is_hit() | by_named | near | (remembered > 0))
+    if query.remembered:
+        remembered = _remembered(index, query)
+        fit += query.memory_weight * alive.even(remembered)
+        is_hit |= remembered > 0
+    is_hit &= alive.mask
     words.add(_akin(index, fit + words.fit(), is_hit, asked))
     return Scored(fit + words.fit(), is_hit)
 
@@ -120,8 +127,7 @@ def _near(index: RoomIndex, query: Query) -> npt.NDArray[np.bool_]:
 
 def _remembered(index: RoomIndex, query: Query) -> Floats:
     found = np.zeros(index.count, np.float32)
-    if query.remembered:
-        places = np.array(index.places_of(list(query.remembered)))
-        is_here = places >= 0
-        found[places[is_here]] = np.array(list(query.remembered.values()), np.float32)[is_here]
+    places = np.array(index.places_of(list(query.remembered)))
+    is_here = places >= 0
+    found[places[is_here]] = np.array(list(query.remembered.values()), np.float32)[is_here]
     return found

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, NamedTuple
 
 from django.conf import settings
 from django.db import connection
@@ -19,6 +19,7 @@ from django.db import connection
 from composer.memory.lines import micros
 from composer.retrieval.index import Entry, RoomIndex
 from gateway import sql
+from gateway.sql import Ask, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -80,18 +81,24 @@ class SearchedRoom:
         with self._lock:
             yield
 
-    def refresh(self) -> None:
-        """See every change that is committed now. The first time, read the newest messages."""
-        rows = sql.rows(_CHANGED, [self.room_id, self._seen_upto, MANY]) if self._seen_upto >= 0 else []
-        if len(rows) == MANY:
+    def look(self) -> "Look":
+        return _look(room_id=self.room_id, upto=self._seen_upto)
+
+    def refresh(self, look: "Look | None" = None) -> None:
+        """See every change that is committed now, or was with `look`. The first time, read the newest messages."""
+        if look is None or look.upto != self._seen_upto:
+            # An older look than the last one would take a change back.
+            look = self.look()
+        rows = look.ask.answer()
+        if look.upto >= 0 and len(rows) == MANY:
             self._start()
-        if self._seen_upto < 0:
-            ((oldest,),) = sql.rows(_OLDEST_OPEN, [])
+            look = self.look()
+            rows = look.ask.answer()
+        if look.upto < 0:
             self.read_older(limit=FIRST)
         else:
-            oldest = rows[0][0]
             self._apply([row[1:] for row in rows if row[1] is not None])
-        self._seen_upto = oldest
+        self._seen_upto = rows[0][0]
         self._learn_names()
 
     def read_older(self, *, limit: int = STEP) -> bool:
@@ -123,6 +130,23 @@ class SearchedRoom:
         self._known_authors |= new
 
 
+class Look(NamedTuple):
+    """A question for what changed in a room since a process saw it, up to the transaction `upto`; below zero it never did."""
+
+    upto: int
+    ask: Ask[Rows]
+
+
+def _look(*, room_id: int, upto: int) -> Look:
+    if upto < 0:
+        return Look(upto, Ask(_OLDEST_OPEN, [], _as_they_are))
+    return Look(upto, Ask(_CHANGED, [room_id, upto, MANY], _as_they_are))
+
+
+def _as_they_are(rows: Rows) -> Rows:
+    return rows
+
+
 class SearchedRooms:
     """The rooms asked about last; the least recent go when there are too many messages in all."""
 
@@ -132,9 +156,15 @@ class SearchedRooms:
         self._reader: threading.Thread | None = None
         self._unread: list[SearchedRoom] = []
 
+    def look(self, *, room_id: int) -> Look:
+        """What `fresh` will want to know of this room, to be asked together with something else."""
+        with self._lock:
+            room = self._rooms.get(room_id)
+        return room.look() if room is not None else _look(room_id=room_id, upto=-1)
+
     @contextmanager
-    def fresh(self, *, room_id: int) -> Iterator[SearchedRoom]:
-        """The room, up to date, for the length of the block."""
+    def fresh(self, *, room_id: int, look: Look | None = None) -> Iterator[SearchedRoom]:
+        """The room, up to date (or as of `look`), for the length of the block."""
         with self._lock:
             room = self._rooms.get(room_id)
             if room is None or room.index.count > 2 * room.index.alive_count + FIRST:
@@ -143,7 +173,7 @@ class SearchedRooms:
             self._rooms.move_to_end(room_id)
         with room.held():
             try:
-                room.refresh()
+                room.refresh(look)
             except BaseException:
                 # A time limit may strike in the middle of a change: what is left of this index is worth nothing.
                 self._drop(room)

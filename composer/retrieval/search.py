@@ -12,7 +12,7 @@ from composer.memory import recall
 from composer.memory.lines import SPOKEN, Line, Moment, select
 from composer.retrieval import channels, question
 from composer.retrieval.channels import Query
-from composer.retrieval.rooms import SearchedRoom, searched
+from composer.retrieval.rooms import Look, SearchedRoom, searched
 
 MAX_LINES: Final = 400
 """More are never looked up for one prompt."""
@@ -28,9 +28,9 @@ HASHED_WEIGHT: Final = 0.2
 """The same for hashed letters: they know little that the words do not."""
 
 
-def search(*, asked: Asked, tokens: int, remembered: Mapping[int, float]) -> list[Line]:
+def search(*, asked: Asked, tokens: int, remembered: Mapping[int, float], look: Look | None = None) -> list[Line]:
     """What was said before the question and may bear on it, by falling fit, more than enough to fill `tokens`."""
-    with searched.fresh(room_id=asked.room_id) as room:
+    with searched.fresh(room_id=asked.room_id, look=look) as room:
         ids = _best(room, asked=asked, tokens=tokens, remembered=remembered)
     if not ids:
         return []

@@ -25,6 +25,9 @@ B: Final = 0.75
 MAX_CELLS: Final = 250_000
 """Of a table of terms by places: 1 MB, which a processor's cache holds."""
 
+COMMON_SHARE: Final = 1 / 16
+"""Of a room's messages: a term that stands more often is counted at every place."""
+
 Floats = npt.NDArray[np.float32]
 
 _ONE: Final = np.float32(1)
@@ -66,7 +69,7 @@ class Words:
         self.beside = np.zeros(self._width, np.float32)
         self.together = np.zeros(self._groups, np.float32)
         length = index.column("length") * alive.weights
-        self._own_norm = _norm(length, alive.count)
+        self._own_norm = np.append(_norm(length, alive.count), _ONE)
         self._beside_norm = np.append(_norm(index.column("length_around") * alive.weights, alive.count), _ONE)
         of_groups = np.bincount(self._group, weights=length, minlength=self._groups).astype(np.float32)
         self._group_count = max(1, int(np.count_nonzero(of_groups)))
@@ -81,14 +84,32 @@ class Words:
         return (self.together[self._group] > 0) | (self.beside[:-1] > 0)
 
     def add(self, weights: Mapping[int, float]) -> None:
-        """Terms and what they count. All at once, as far as their table is not too large: each step has a price of its own."""
-        numbers, step = list(weights), max(1, MAX_CELLS // self._width)
+        """Terms and what they count. Rare ones all at once, as far as their table is not too large: each step has a price."""
+        is_common = {number: self._index.often(number) > COMMON_SHARE * self._index.count for number in weights}
+        for number in weights:
+            if is_common[number]:
+                self._add_common(self._index.postings(number), weights[number])
+        numbers, step = [number for number in weights if not is_common[number]], max(1, MAX_CELLS // self._width)
         for first in range(0, len(numbers), step):
             some = numbers[first : first + step]
             self._add(
                 [self._index.postings(number) for number in some],
                 np.array([weights[number] for number in some], np.float32),
             )
+
+    def _add_common(self, places: Ints, weight: float) -> None:
+        """A term of so many messages that it is quicker to count it at every place than only where it stands."""
+        places = places[self._alive.mask[places]]
+        own = np.bincount(places, minlength=self._width).astype(np.float32)
+        # Neighbours lend to each other alike, so what is lent to a place is what its neighbours have.
+        around = own.copy()
+        around[:-1] += own[self._beside] @ NEIGHBOUR_WEIGHTS
+        together = np.bincount(self._group[places], minlength=self._groups).astype(np.float32)
+        rare = weight * rarity(int(np.count_nonzero(own)), self._alive.count)
+        self.own += _saturated(own, self._own_norm, rare)[:-1]
+        self.beside += _saturated(around, self._beside_norm, rare)
+        rare = weight * rarity(int(np.count_nonzero(together)), self._group_count)
+        self.together += _saturated(together, self._together_norm, rare)
 
     def _add(self, postings: Sequence[Ints], weights: Floats) -> None:
         """A row of cells for each term: how often it stands at a place, is lent to it, stands in a group."""
@@ -134,7 +155,11 @@ class _Counted(NamedTuple):
         return cls(rows, cells - rows * width, often[is_one])
 
     def give(self, fit: Floats, *, rare: Floats, norm: Floats) -> None:
-        np.add.at(fit, self.places, rare[self.rows] * (K1 + 1) * self.often / (self.often + norm[self.places]))
+        np.add.at(fit, self.places, _saturated(self.often, norm[self.places], rare[self.rows]))
+
+
+def _saturated(often: Floats, norm: Floats, rare: "Floats | float") -> Floats:
+    return rare * (K1 + 1) * often / (often + norm)
 
 
 def _norm(length: Floats, count: int) -> Floats:

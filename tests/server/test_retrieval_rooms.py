@@ -114,6 +114,21 @@ def test_edits_and_deletions_are_followed(backend, bob):
     assert not {"the port is 80", "the port is 81"} & set(found)
 
 
+def test_a_look_that_was_overtaken_takes_nothing_back(backend, bob):
+    message = say(backend, bob, "the port is 80")
+    find(backend, say(backend, bob, "which port?"))
+    Message.objects.filter(pk=message.pk).update(text="the port is 81")
+    look = searched.look(room_id=backend.pk)
+    assert [row[7] for row in look.ask.answer()][:1] == ["the port is 81"]
+
+    Message.objects.filter(pk=message.pk).update(text="the port is 82")
+    found = find(backend, say(backend, bob, "which port?"))
+    with searched.fresh(room_id=backend.pk, look=look) as room:
+        assert room.index.number_of("81") == -1
+
+    assert "the port is 82" in found
+
+
 def test_a_message_that_is_committed_late_is_not_missed(backend, bob):
     find(backend, say(backend, bob, "which port?"))
 

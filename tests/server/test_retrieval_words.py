@@ -68,9 +68,15 @@ def saturated(often, length):
     return often * (words.K1 + 1) / (often + words.K1 * (1 - words.B + words.B * length))
 
 
-@pytest.mark.parametrize("cells", [1, 1_000, words.MAX_CELLS], ids=["term by term", "in parts", "at once"])
-def test_words_are_counted_as_by_hand(index, cells, monkeypatch):
+@pytest.mark.parametrize(
+    ("cells", "share"),
+    [(1, 1.0), (1_000, 1.0), (words.MAX_CELLS, 1.0), (words.MAX_CELLS, 0.5), (words.MAX_CELLS, 0.0)],
+    ids=["term by term", "in parts", "at once", "some everywhere", "everywhere"],
+)
+def test_words_are_counted_as_by_hand(index, cells, share, monkeypatch):
+    """`share`: above how many postings a message, as many as these few words have, a term is counted everywhere."""
     monkeypatch.setattr(words, "MAX_CELLS", cells)
+    monkeypatch.setattr(words, "COMMON_SHARE", share)
     alive = index.column("alive")
     asked = {0: 1.0, 1: 0.5, 2: 2.0}
     counted = words.Words(index, words.Alive(alive))
