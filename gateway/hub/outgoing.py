@@ -56,6 +56,11 @@ WHERE i.bridge_session = ANY(%s) AND i.state = 'running' AND q.kind = 'permissio
   AND q.decided_at > now() - make_interval(secs => %s)
 ORDER BY q.id DESC LIMIT %s
 """
+_STEERS: Final = (
+    "SELECT i.bridge_session, s.id, i.id, i.fence, s.text, u.username FROM invocations i"
+    " JOIN steers s ON s.invocation_id = i.id JOIN users u ON u.id = s.user_id"
+    " WHERE i.bridge_session = ANY(%s) AND i.state = 'running' ORDER BY s.id DESC LIMIT %s"
+)
 _KEEP_TOKENS: Final = """
 INSERT INTO tool_tokens (digest, bridge_id, agent_id, session_key, expires_at)
 SELECT t.*, now() + %s FROM unnest(%s::varchar[], %s::bigint[], %s::bigint[], %s::varchar[]) AS t
@@ -114,10 +119,16 @@ def due(*, known: Iterable[Known]) -> list[Errand]:
     by_session = {one.session: one.offered for one in known}
     told = [key for offered in by_session.values() for key in offered]
     sessions = list(by_session)
-    rows = sql.rows(_DUE, [sessions, [pk for pk, _ in told], [fence for _, fence in told], ROUND_LIMIT])
-    found = [_Due(*row) for row in rows]
+    due_now, decided, steers = sql.batch(
+        [
+            (_DUE, [sessions, [pk for pk, _ in told], [fence for _, fence in told], ROUND_LIMIT]),
+            (_DECIDED, [sessions, DECISION_KNOWN_S, ROUND_LIMIT]),
+            (_STEERS, [sessions, ROUND_LIMIT]),
+        ]
+    )
+    found = [_Due(*row) for row in due_now]
     offers = _offers([row for row in found if not row.is_cancelled])
-    return [*offers, *(_cancel(row) for row in found if row.is_cancelled), *_decisions(sessions), *_steers(sessions)]
+    return [*offers, *(_cancel(row) for row in found if row.is_cancelled), *_decisions(decided), *_steers(steers)]
 
 
 def _offers(rows: list[_Due]) -> list[Errand]:
@@ -224,9 +235,8 @@ def _cancel(row: _Due) -> Errand:
     return Errand(session=row.session, kind="cancel", key=(row.id, row.fence), frame=frame, invocation=row.id)
 
 
-def _decisions(sessions: list[str]) -> list[Errand]:
+def _decisions(rows: sql.Rows) -> list[Errand]:
     """The newest, in their order: of many the oldest were told long ago."""
-    rows = sql.rows(_DECIDED, [sessions, DECISION_KNOWN_S, ROUND_LIMIT])
     found = []
     for pk, invocation_id, fence, session, permission, decision, note, by in reversed(rows):
         frame = protocol.Decision(
@@ -241,14 +251,7 @@ def _decisions(sessions: list[str]) -> list[Errand]:
     return found
 
 
-_STEERS: Final = (
-    "SELECT i.bridge_session, s.id, i.id, i.fence, s.text, u.username FROM invocations i"
-    " JOIN steers s ON s.invocation_id = i.id JOIN users u ON u.id = s.user_id"
-    " WHERE i.bridge_session = ANY(%s) AND i.state = 'running' ORDER BY s.id DESC LIMIT %s"
-)
-
-
-def _steers(sessions: list[str]) -> list[Errand]:
+def _steers(rows: sql.Rows) -> list[Errand]:
     """What people added to runs that go on; the bridge counts each once."""
     return [
         Errand(
@@ -258,5 +261,5 @@ def _steers(sessions: list[str]) -> list[Errand]:
             frame=protocol.Steer(invocation=invocation_id, fence=fence, id=pk, text=text[:8_000], by=by[:200]),
             invocation=invocation_id,
         )
-        for session, pk, invocation_id, fence, text, by in reversed(sql.rows(_STEERS, [sessions, ROUND_LIMIT]))
+        for session, pk, invocation_id, fence, text, by in reversed(rows)
     ]

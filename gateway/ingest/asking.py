@@ -99,6 +99,7 @@ def may_matter(message: ChatMessage, *, room_kind: str, bots: Bots) -> bool:
 def open_asked(found: Sequence[Asked], *, now: datetime) -> Opening:
     """One row per asked agent, in the order of the messages; those not known to be in the room are `unplaced`."""
     opening = Opening(0, [])
+    # It makes who writes a member, so nobody's membership is looked up again.
     agents, programs = _standing(found)
     for asked in sorted(found, key=lambda asked: (asked.question.said.ts, asked.question.pk)):
         one = asked.question
@@ -110,11 +111,11 @@ def open_asked(found: Sequence[Asked], *, now: datetime) -> Opening:
             _say_absent(one, agent=agent)
             opening.unplaced.append((one.pk, agent.pk))
         elif at >= since - JOIN_SLACK:
-            opening.opened += open_one(question=one, agent=agent, now=now, is_encrypted=is_encrypted)
+            opening.opened += open_one(question=one, agent=agent, now=now, is_encrypted=is_encrypted, is_member=True)
     return opening
 
 
-def open_one(*, question: Question, agent: Agent, now: datetime, is_encrypted: bool) -> bool:
+def open_one(*, question: Question, agent: Agent, now: datetime, is_encrypted: bool, is_member: bool = False) -> bool:
     """Open the row. One of an encrypted room fails, and one that comes too late to be answered unasked, with the way to
     ask again.
     """
@@ -125,7 +126,7 @@ def open_one(*, question: Question, agent: Agent, now: datetime, is_encrypted: b
     message = Message(
         pk=question.pk, rc_id=question.said.rc_id, room=room, user=user, thread=question.said.thread, ts=at
     )
-    row = open_invocation(message=message, room=room, agent=agent, root_asker=user)
+    row = open_invocation(message=message, room=room, agent=agent, root_asker=user, is_member=is_member)
     if row is None:
         return False
     if is_encrypted or question.said.is_encrypted:

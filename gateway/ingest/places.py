@@ -161,7 +161,7 @@ def _begin(room: Room, *, since: int, now: datetime) -> None:
 
 
 def _set_people(room: Room, *, members: Sequence[ChatMember], owners: frozenset[str]) -> None:
-    bots = rows.bots()
+    bots = rows.bots().answer()
     people = [Person(one.user_id, one.username, one.name) for one in members if one.user_id not in bots.usernames]
     ids = rows.users(people, programs=rows.PROGRAM_ACCOUNTS)
     RoomMember.objects.filter(room=room, user__isnull=False).exclude(user_id__in=ids.values()).delete()

@@ -85,8 +85,11 @@ class Stored:
     text: str
 
 
-def bots() -> Bots:
-    found = sql.rows("SELECT rocketchat_id, agent_id, username FROM bot_accounts", [])
+def bots() -> sql.Ask[Bots]:
+    return sql.Ask("SELECT rocketchat_id, agent_id, username FROM bot_accounts", [], _as_bots)
+
+
+def _as_bots(found: sql.Rows) -> Bots:
     return Bots(
         agents={user_id: agent_id for user_id, agent_id, _ in found if agent_id is not None},
         usernames={user_id: username for user_id, _, username in found},

@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from composer.memory import working
 from composer.memory.lines import MAX_LINE_CHARS, Line
-from gateway import commands, mentions, nudges, pipeline
+from gateway import commands, mentions, nudges, pipeline, sql
 from gateway.ingest import asking, keeping, rows
 from gateway.ingest.asking import Question
 from gateway.ingest.batches import Batch, Outcome, Versions, fold
@@ -86,8 +86,10 @@ class Ingest:
 
     def _store(self, batch: Batch) -> Outcome:
         outcome = Outcome()
-        bots = rows.bots()
         known = self._known_rooms({message.rid for message in batch.messages})
+        held, waiting = rows.bots(), replies.rooms_that_wait(room_ids=[pk for pk, _ in known.values()])
+        sql.together(held, waiting)
+        bots = held.answer()
         found = fold(message for message in batch.messages if not message.is_ephemeral)
         outcome.unknown = {one.newest.rid for one in found} - known.keys()
         found = [one for one in found if one.newest.rid in known]
@@ -107,7 +109,9 @@ class Ingest:
         gone = self._bury(batch.deleted, found=found, stored=stored)
         # A message that came late, together with its deletion, asks nobody.
         there = {rc_id: row for rc_id, row in stored.items() if row.pk not in gone}
-        self._act(found, stored=there, known=known, people=people, bots=bots, outcome=outcome)
+        self._act(
+            found, stored=there, known=known, people=people, bots=bots, waiting=waiting.answer(), outcome=outcome
+        )
         tombs = {one.newest.rc_id: stored[one.newest.rc_id] for one in found if _is_buried(one, stored)}
         self._append(found, stored=there | tombs, known=known, people=people, bots=bots)
         if outcome.stored or batch.deleted:
@@ -220,6 +224,7 @@ class Ingest:
         known: dict[str, tuple[int, str]],
         people: dict[str, int],
         bots: Bots,
+        waiting: Collection[int],
         outcome: Outcome,
     ) -> None:
         now = datetime.fromtimestamp(self._clock(), tz=UTC)
@@ -227,7 +232,7 @@ class Ingest:
         questions, orders = _wishes(found, stored=stored, known=known, people=people, bots=bots, programs=programs)
         keeping.keep(found, stored=stored, known=known, bots=bots, programs=programs)
         # An open question of an agent takes the next fitting reply before the queue does.
-        questions = [one for one in questions if not _is_reply(one, bots=bots)]
+        questions = [one for one in questions if not (one.room_id in waiting and _is_reply(one, bots=bots))]
         asked = asking.find_asked(questions, bots=bots) if questions else []
         if asked:
             opening = asking.open_asked(asked, now=now)

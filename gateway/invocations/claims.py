@@ -55,6 +55,7 @@ def open_invocation(
     hop: int = 0,
     retry_of: Invocation | None = None,
     thread: str | None = None,
+    is_member: bool = False,
 ) -> Invocation | None:
     """Open a row inside the message's own transaction; None when there is one already for this attempt.
 
@@ -78,7 +79,7 @@ def open_invocation(
     )
     if not _insert(row):
         return None
-    refusal = rights.refusal(agent=agent, asker=root_asker, room_id=room.pk, writer=asker_agent)
+    refusal = rights.refusal(agent=agent, asker=root_asker, room_id=room.pk, writer=asker_agent, is_member=is_member)
     if refusal is not None:
         transitions.fail_unsent(invocation_id=row.pk, reason="not_allowed", detail=refusal)
     else:

@@ -1,6 +1,7 @@
 """An open question takes the next fitting reply: a plain yes or no of who may decide, or the answer to what was asked."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -15,11 +16,16 @@ _YES: Final = frozenset(
     {"yes", "y", "ok", "okay", "allow", "approve", "approved", "go", "go ahead", "do it", "sure", "yes please", "+1"}
 )
 _NO: Final = re.compile(r"(?:no|nope|n|deny|denied|reject|don'?t|-1)\b[\s,.:;!-]*(.*)", re.IGNORECASE | re.DOTALL)
-_ANY_OPEN: Final = (
-    "SELECT 1 FROM approvals q JOIN invocations i ON i.id = q.invocation_id"
-    " WHERE q.decision = '' AND q.expires_at > now() AND i.room_id = %s LIMIT 1"
+_WITH_OPEN: Final = (
+    "SELECT DISTINCT i.room_id FROM approvals q JOIN invocations i ON i.id = q.invocation_id"
+    " WHERE q.decision = '' AND q.expires_at > now() AND i.room_id = ANY(%s::bigint[])"
 )
 _MENTIONS: Final = re.compile(r"\s*(?:@\S+\s*)+")
+
+
+def rooms_that_wait(*, room_ids: Sequence[int]) -> sql.Ask[frozenset[int]]:
+    """Those with an open question. Asked with every message; most rooms have none."""
+    return sql.Ask(_WITH_OPEN, [room_ids], lambda rows: frozenset(pk for (pk,) in rows))
 
 
 def take(
@@ -29,9 +35,6 @@ def take(
 
     It must be said where the question is: in its thread, in the direct chat, or to its agent by name.
     """
-    # Asked with every message; most rooms have no open question.
-    if not sql.rows(_ANY_OPEN, [room_id]):
-        return None
     # A yes counts only for a command that its giver can have read.
     is_shown = Q(kind=Asks.QUESTION, created_at__lt=at) | Q(card__posted_at__lt=at)
     open_here = approvals.open_ones().filter(is_shown, invocation__room_id=room_id)

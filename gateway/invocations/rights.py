@@ -24,10 +24,12 @@ class Standing:
     is_member: Callable[[], bool]
 
 
-def refusal(*, agent: Agent, asker: User, room_id: int, writer: Agent | None = None) -> str | None:
+def refusal(
+    *, agent: Agent, asker: User, room_id: int, writer: Agent | None = None, is_member: bool = False
+) -> str | None:
     """Why `asker` may not ask `agent` in this room, as half a sentence; None when he may.
 
-    For a hand-over `writer` is the agent that wrote the mention and `asker` the human at the root of the chain.
+    `is_member`: he is known to be in the room, which else is looked up. For a hand-over `writer` is the agent that wrote the mention and `asker` the human at the root of the chain.
     """
     return decide(
         Standing(
@@ -38,7 +40,7 @@ def refusal(*, agent: Agent, asker: User, room_id: int, writer: Agent | None = N
             writer=writer.slug if writer is not None else None,
             takes_handover=lambda: agent.accepts_handover_from.filter(pk=writer.pk if writer else 0).exists(),
             is_named=lambda: agent.allowed_askers.filter(pk=asker.pk).exists(),
-            is_member=lambda: bool(sql.rows(_MEMBER, [room_id, asker.pk])),
+            is_member=lambda: is_member or bool(sql.rows(_MEMBER, [room_id, asker.pk])),
         )
     )
 
