@@ -62,7 +62,7 @@ def _took(room: Any, number: int) -> float:
     if row is None:
         raise RuntimeError("the question was not opened")
     began = time.perf_counter()
-    draw(invocation_id=row.pk)
+    draw(invocation_id=row.pk, room_id=row.room_id)
     return time.perf_counter() - began
 
 

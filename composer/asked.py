@@ -1,6 +1,7 @@
 """What is being asked: the claimed row with its question, agent, room and people, in one query?"""
 
 from dataclasses import dataclass
+from functools import partial
 
 from composer.memory.lines import Line, Moment, micros
 from gateway import sql
@@ -48,7 +49,11 @@ class Asked:
 
 
 def read(*, invocation_id: int) -> Asked:
-    ((found),) = sql.rows(
+    return ask(invocation_id=invocation_id).answer()
+
+
+def ask(*, invocation_id: int) -> sql.Ask[Asked]:
+    return sql.Ask(
         "SELECT i.thread, i.hop, m.id, m.rc_id, coalesce(m.user_id, 0), coalesce(m.agent_id, 0), m.ts, m.rc_updated_at,"
         " m.text, m.attachments <> '[]', g.slug, g.persona, g.prompt_budget, g.cli_kind, g.token_percent, r.id, r.rid, r.kind, r.name, p.id, p.slug,"
         " u.id, u.rocketchat_id, u.username, coalesce(w.slug, ''), m.deleted_at IS NOT NULL, i.purpose"
@@ -56,7 +61,12 @@ def read(*, invocation_id: int) -> Asked:
         " JOIN rooms r ON r.id = i.room_id JOIN users u ON u.id = i.root_asker_id"
         " LEFT JOIN projects p ON p.id = r.project_id LEFT JOIN agents w ON w.id = i.asker_agent_id WHERE i.id = %s",
         [invocation_id],
+        partial(_as_asked, invocation_id),
     )
+
+
+def _as_asked(invocation_id: int, rows: sql.Rows) -> Asked:
+    ((found),) = rows
     thread, hop, pk, rc_id, user_id, agent_id, ts, revision, text, has_files, *rest = found
     slug, persona, budget, cli_kind, token_percent, room_id, rid, kind, name, project_id, project, *people = rest
     asker = Person(*people[:3])

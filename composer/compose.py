@@ -104,7 +104,7 @@ def claim_and_compose(*, invocation_id: int) -> int | None:
 
 def _compose_claimed(claim: Claim) -> int | None:
     try:
-        drawn = draw(invocation_id=claim.invocation_id)
+        drawn = draw(invocation_id=claim.invocation_id, room_id=claim.room_id)
     except ComposeError as error:
         with transaction.atomic(durable=True):
             invocations.compose_failed(
@@ -117,16 +117,18 @@ def _compose_claimed(claim: Claim) -> int | None:
     return claim.invocation_id
 
 
-def draw(*, invocation_id: int) -> Drawn:
-    """The prompt of this row, from what is true now. Writes nothing but, when the talk is long, a summary."""
-    who = asked.read(invocation_id=invocation_id)
+def draw(*, invocation_id: int, room_id: int) -> Drawn:
+    """The prompt of this row of this room, from what is true now. Writes nothing but, when the talk is long, a summary."""
+    asking, look = asked.ask(invocation_id=invocation_id), searched.look(room_id=room_id)
+    sql.together(asking, look.ask)
+    who = asking.answer()
     if who.is_gone:
         raise ComposeError("its question was deleted")
     if who.purpose == Purpose.SUMMARY:
         return _draw_order(who)
     pending = recall.start(query=who.text, scope=_scope(who))
     total = _total(who)
-    sections, left_out = outline.fit(_gather(who, pending, total=total), total=total)
+    sections, left_out = outline.fit(_gather(who, pending, look, total=total), total=total)
     return _drawn(who, sections, left_out)
 
 
@@ -183,7 +185,7 @@ _STORE: Final = (
 )
 
 
-def _gather(who: Asked, pending: recall.Pending, *, total: int) -> outline.Gathered:
+def _gather(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> outline.Gathered:
     limit = settings.NEXUS_WORKING_MEMORY
     window = working.Window(room_id=who.room_id, before=who.before, limit=limit)
     # Who asks in a thread speaks of its own last lines, which the room's window may have passed.
@@ -193,8 +195,10 @@ def _gather(who: Asked, pending: recall.Pending, *, total: int) -> outline.Gathe
     pinned = compaction.landmarks(room_id=who.room_id, question=who.text)
     in_short = compaction.summaries(room_id=who.room_id, thread=who.thread, before=who.before)
     usable = tools.allowed(room_id=who.room_id)
-    look = searched.look(room_id=who.room_id)
-    sql.together(window.proof, people, known, pinned, in_short, usable, look.ask)
+    with sql.under_way(window.proof, people, known, pinned, in_short, usable) as ask:
+        heard = pending.hear(own_id=who.question.id)
+        found = search.find(asked=who, tokens=total, remembered=heard.scores, look=look)
+        ask(found)
     said = window.lines()
     talk = in_order([*said, *own]) if own else said
     if said is not window.believed:
@@ -207,7 +211,7 @@ def _gather(who: Asked, pending: recall.Pending, *, total: int) -> outline.Gathe
         landmarks=pinned.answer(),
         summaries=in_short.answer(),
         tools=usable.answer(),
-        recalled=_recalled(who, pending, look, total=total),
+        recalled=recall.Recalled(found.answer(), heard.trouble, heard.is_late),
     )
 
 
@@ -218,12 +222,6 @@ def _scope(who: Asked) -> str:
 def _speakers(lines: Sequence[Line]) -> list[int]:
     """Users, who spoke last first."""
     return [line.user_id for line in reversed(lines) if line.user_id]
-
-
-def _recalled(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> recall.Recalled:
-    heard = pending.hear(own_id=who.question.id)
-    lines = search.search(asked=who, tokens=total, remembered=heard.scores, look=look)
-    return recall.Recalled(lines, heard.trouble, heard.is_late)
 
 
 def _letters(length: int) -> str:

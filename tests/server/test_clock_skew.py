@@ -33,9 +33,9 @@ def test_a_message_from_the_future_waits_for_its_time_and_spoils_no_prompt(bob):
     row = ask(backend, bob, agent)
     at(row.message, now)
 
-    today = composing.draw(invocation_id=row.pk).rendered.text
+    today = composing.draw(invocation_id=row.pk, room_id=row.room_id).rendered.text
     at(row.message, now + timedelta(days=2))
-    later = composing.draw(invocation_id=row.pk).rendered.text
+    later = composing.draw(invocation_id=row.pk, room_id=row.room_id).rendered.text
 
     assert ("said in time" in today, "said tomorrow" in today) == (True, False)
     assert "said tomorrow" in later
@@ -49,7 +49,7 @@ def test_a_fact_ends_and_a_day_is_over_by_the_databases_clock(bob):
     row = ask(backend, bob, agent)
     at(row.message, timezone.now() - timedelta(days=30))
 
-    text = composing.draw(invocation_id=row.pk).rendered.text
+    text = composing.draw(invocation_id=row.pk, room_id=row.room_id).rendered.text
 
     assert "freeze: on" not in text
     assert tiers.compact_room(room_id=backend.pk) == 0

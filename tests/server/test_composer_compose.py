@@ -192,7 +192,7 @@ def test_who_lost_the_row_while_composing_stores_nothing(backend, bob, agent):
     row = ask(backend, bob, agent)
     claim = invocations.claim_next(invocation_id=row.pk)
     assert claim is not None
-    drawn = composing.draw(invocation_id=row.pk)
+    drawn = composing.draw(invocation_id=row.pk, room_id=row.room_id)
     invocations.compose_crashed(invocation_id=row.pk, fence=claim.fence, crashes=1)
 
     is_ours = composing.hand_over(claim=claim, drawn=drawn)

@@ -191,14 +191,14 @@ GUARDS = {
 def test_the_property_turns_red_when_a_guard_is_taken_away(poisoned_memory, monkeypatch, guard):
     kept, removed = GUARDS[guard]
     asked = []
-    rows, batch = sql.rows, sql.batch
+    rows, init = sql.rows, sql.Ask.__init__
 
     def unguarded(statement):
         asked.append(kept in statement)
         return statement.replace(kept, removed)
 
     monkeypatch.setattr(sql, "rows", lambda statement, values: rows(unguarded(statement), values))
-    monkeypatch.setattr(sql, "batch", lambda asks: batch([(unguarded(one), values) for one, values in asks]))
+    monkeypatch.setattr(sql.Ask, "__init__", lambda ask, statement, *rest: init(ask, unguarded(statement), *rest))
 
     assert any(next(leaks(poisoned_memory, seed=seed), None) for seed in range(MAX_SEEDS))
     assert any(asked), "no statement has this guard any more: name the one that has"
@@ -225,7 +225,7 @@ def leaks(poisoned_memory, *, seed):
                 thread=rng.choice(["", *roots]),
             )
 
-            texts = [composing.draw(invocation_id=row.pk).rendered.text]
+            texts = [composing.draw(invocation_id=row.pk, room_id=row.room_id).rendered.text]
             texts += [team.told(room, asker, rng.choice(["!memory", "!memory me", "!memory learned", "!pins"]))]
 
             yield from (word for word in team.forbidden(room, asker) for text in texts if word in text)
@@ -257,7 +257,7 @@ def test_a_direct_chat_is_never_recalled_in_a_room_even_when_memory_says_so(pois
     backend = make_room("backend", members=(alice, bob))
     poisoned_memory.results = [{"msg": secret.pk, "score": 99.0}]
 
-    drawn = composing.draw(invocation_id=ask(backend, bob, agent, "what is alice's salary?").pk)
+    drawn = composing.draw(invocation_id=ask(backend, bob, agent, "what is alice's salary?").pk, room_id=backend.pk)
 
     assert "5000" not in drawn.rendered.text
 
@@ -270,6 +270,6 @@ def test_recall_asks_memory_for_the_scope_of_the_talk(poisoned_memory):
     RoomMember.objects.create(room=direct, agent=agent)
 
     for room in (backend, direct):
-        composing.draw(invocation_id=ask(room, bob, agent).pk)
+        composing.draw(invocation_id=ask(room, bob, agent).pk, room_id=room.pk)
 
     assert [search["scope"] for search in poisoned_memory.searches] == ["room:rid-backend", "dm:uid-bob:claude-alice"]

@@ -51,7 +51,7 @@ def _tell(text, **fields):
 
 
 def _prompt(room, user, agent):
-    text = composing.draw(invocation_id=ask(room, make_user(user), agent).pk).rendered.text
+    text = composing.draw(invocation_id=ask(room, make_user(user), agent).pk, room_id=room.pk).rendered.text
     Invocation.objects.all().delete()
     return text
 

@@ -69,14 +69,14 @@ def test_what_the_window_has_passed_comes_back_by_recall(memory_api, settings):
     assert remember() == 21
 
     question = ask(backend, bob, agent, "on which port does the orders database listen?")
-    before = composing.draw(invocation_id=question.pk).rendered
+    before = composing.draw(invocation_id=question.pk, room_id=question.room_id).rendered
     Message.objects.filter(pk=decision.pk).update(
         text="We decided that the orders database listens on port 6000.", rc_updated_at=timezone.now()
     )
     assert remember() == 2
-    after = composing.draw(invocation_id=question.pk).rendered
+    after = composing.draw(invocation_id=question.pk, room_id=question.room_id).rendered
     Message.objects.filter(pk=decision.pk).update(text="", deleted_at=timezone.now())
-    gone = composing.draw(invocation_id=question.pk).rendered
+    gone = composing.draw(invocation_id=question.pk, room_id=question.room_id).rendered
     assert remember() == 1
 
     assert "orders database listens on port 5433" in recalled(before)
@@ -97,7 +97,7 @@ def test_memory_that_is_killed_leaves_prompts_whole_and_catches_up_later(memory_
     memory_api.wait(10)
     message = say(backend, bob, "The port is 5433.")
 
-    drawn = composing.draw(invocation_id=ask(backend, bob, agent).pk)
+    drawn = composing.draw(invocation_id=ask(backend, bob, agent).pk, room_id=backend.pk)
 
     assert "The port is 5433." in drawn.rendered.text
     assert "Memory could not be reached" in drawn.rendered.text

@@ -52,7 +52,7 @@ class World:
 
     def drawn(self, question: str = "why?", **fields: str) -> str:
         row = ask(self.backend, self.mallory, self.agent, question, **fields)
-        text = composing.draw(invocation_id=row.pk).rendered.text
+        text = composing.draw(invocation_id=row.pk, room_id=row.room_id).rendered.text
         Invocation.objects.all().delete()
         return text
 
@@ -95,8 +95,12 @@ def forged(prompt, payload):
 
 def test_the_secrets_are_there_for_those_who_may_read_them(world):
     """Else the attacks below would prove nothing."""
-    in_direct = composing.draw(invocation_id=ask(world.direct, world.alice, world.agent, "my salary?").pk)
-    in_vault = composing.draw(invocation_id=ask(world.vault, world.charlie, make_agent("other")).pk)
+    in_direct = composing.draw(
+        invocation_id=ask(world.direct, world.alice, world.agent, "my salary?").pk, room_id=world.direct.pk
+    )
+    in_vault = composing.draw(
+        invocation_id=ask(world.vault, world.charlie, make_agent("other")).pk, room_id=world.vault.pk
+    )
 
     assert leaks(in_direct.rendered.text)[0] == "SALARY-5000"
     assert set(leaks(in_vault.rendered.text)) >= {"VAULT-KEY-77", "CHARLIE-BIRTHDAY", "MERGER-PLAN"}
