@@ -99,13 +99,14 @@ def _akin(
     if len(places) > AKIN_MESSAGES:
         places = places[np.argpartition(-fit[places], AKIN_MESSAGES)[:AKIN_MESSAGES]]
     most = max(AKIN_MESSAGES, AKIN_SHARE * index.count)
-    said = Counter(
-        number
-        for place in places
-        for number in set(index.said_at(int(place)))
-        if number not in asked and index.often(number) <= most
-    )
-    found = {number: often * rarity(index.often(number), index.count) for number, often in said.items()}
+    said = Counter[int]()
+    for place in places:
+        said.update(set(index.said_at(int(place))))
+    found = {
+        number: messages * rarity(often, index.count)
+        for number, messages in said.items()
+        if number not in asked and (often := index.often(number)) <= most
+    }
     best = sorted(found.items(), key=lambda one: -one[1])[:AKIN_TERMS]
     return {number: AKIN * amount / best[0][1] for number, amount in best if amount}
 
