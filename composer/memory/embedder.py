@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 from django.conf import settings
@@ -89,6 +89,11 @@ _STOPWORDS = frozenset(
         "your",
     ]
 )
+
+
+LARGEST: Final = 3.4e38
+SMALLEST: Final = 1e-18
+"""Vectors are kept as numbers of four bytes. One that has only smaller numbers has no length there, and no angle."""
 
 
 class EmbedderError(RuntimeError):
@@ -227,6 +232,7 @@ def _vectors(body: bytes, *, count: int) -> list[list[float]]:
 def _checked(vector: list[float]) -> list[float]:
     if not 0 < len(vector) <= DIMENSIONS:
         raise EmbedderError(f"the embedder's vectors have {len(vector)} numbers; Nexus keeps up to {DIMENSIONS}")
-    if not all(math.isfinite(value) for value in vector) or not any(vector):
-        raise EmbedderError("the embedder sent a vector that is zero or not finite")
+    # A number that is none is not below anything either.
+    if not all(abs(value) <= LARGEST for value in vector) or not any(abs(value) >= SMALLEST for value in vector):
+        raise EmbedderError("the embedder sent a vector that is zero, or has a number that four bytes can't hold")
     return vector

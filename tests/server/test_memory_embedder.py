@@ -97,6 +97,8 @@ def test_vectors_of_a_model_are_filled_up_and_put_in_order(endpoint):
         (200, vectors((0, [0.0, 0.0]))),
         (200, vectors((0, [1.0] * 3072))),
         (200, b'{"data": [{"embedding": [NaN]}]}'),
+        (200, b'{"data": [{"embedding": [1e39, 1]}]}'),
+        (200, b'{"data": [{"embedding": [1e-30, 0]}]}'),
         (200, b'{"data": [{"embedding": [1e999]}]}'),
         (200, b'{"data": [{"embedding": null}]}'),
         (200, b"null"),
