@@ -1,6 +1,7 @@
 """An invocation's life: the table of states, opening, claiming, transitions, rights."""
 
 from gateway.invocations.claims import Claim, claim_next, open_again, open_invocation, session_key
+from gateway.invocations.notices import chat_message_id, take_back, tell
 from gateway.invocations.queue import next_claimable, next_in_room
 from gateway.invocations.rights import may_decide, may_stop, refusal
 from gateway.invocations.summaries import open_summary
@@ -8,7 +9,6 @@ from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, OPEN
 from gateway.invocations.transitions import (
     accepted,
     cancel_without_bridge,
-    chat_message_id,
     compose_crashed,
     compose_failed,
     composed,
@@ -22,8 +22,6 @@ from gateway.invocations.transitions import (
     park,
     refused,
     request_cancel,
-    take_back,
-    tell,
     unpark,
     wake,
 )

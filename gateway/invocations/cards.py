@@ -6,8 +6,8 @@ from django.db.models import F
 
 from gateway import nudges
 from gateway.invocations import risk
+from gateway.invocations.notices import chat_message_id
 from gateway.invocations.patience import ANSWER_S, answer_s, in_words
-from gateway.invocations.transitions import chat_message_id
 from gateway.models import Agent, Approval, Asks, Notice, NoticeKind
 
 BREAK: Final = "\N{ZERO WIDTH SPACE}"

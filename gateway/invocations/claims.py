@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from gateway import pipeline, sql
-from gateway.invocations import places, rights, transitions
+from gateway.invocations import notices, places, rights, transitions
 from gateway.invocations.queue import CAN_GO, FIRST_COME, IS_LIVE, LANES
 from gateway.models import Agent, Invocation, Message, NoticeKind, Purpose, Room, User
 from gateway.watch import figures, traces
@@ -194,7 +194,7 @@ def _take(*, agent: "_Agent", row: "_Next", lane: int) -> Claim | None:
     if not sql.execute(_TAKE, [lane, serial_room, lease, row.pk, row.fence]):
         return None
     if row.is_place_told:
-        transitions.take_back(invocation_id=row.pk, kinds=(NoticeKind.QUEUED,))
+        notices.take_back(invocation_id=row.pk, kinds=(NoticeKind.QUEUED,))
     return Claim(invocation_id=row.pk, fence=row.fence + 1, room_id=row.room_id, agent_id=agent.pk)
 
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from gateway import sql
-from gateway.invocations import transitions, wording
+from gateway.invocations import notices, wording
 from gateway.invocations.queue import LANES
 from gateway.models import Invocation, NoticeKind, Purpose, State
 
@@ -64,7 +64,7 @@ def tell_places(*, agent_id: int) -> int:
     for row in rows.order_by("pk"):
         asker, place = row.root_asker.username, found[row.pk]
         text = wording.queued(agent=row.agent.slug, asker=asker, place=place, invocation_id=row.pk)
-        transitions.tell(invocation=row, kind=NoticeKind.QUEUED, text=text)
+        notices.tell(invocation=row, kind=NoticeKind.QUEUED, text=text)
     return len(found)
 
 

@@ -4,22 +4,21 @@ Nobody else writes `state`. A move to a final state other than done leaves the r
 state finds who may go next and nudges on commit.
 """
 
-import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from gateway import nudges, pipeline, sql
 from gateway.invocations import wording
+from gateway.invocations.notices import take_back, tell
 from gateway.invocations.queue import next_claimable
 from gateway.invocations.table import AT_BRIDGE, BEFORE_OFFER, EDGES, FINAL, LIVE, TIME_FIELD, State
-from gateway.models import Agent, Bridge, Invocation, Notice, NoticeKind, Purpose
+from gateway.models import Agent, Bridge, Invocation, NoticeKind, Purpose
 
 
 def composed(
@@ -221,56 +220,6 @@ def give_up_room(*, invocation_id: int) -> bool:
         return False
     wake(serial_room_id=room_id)
     return True
-
-
-MAX_WARNINGS: Final = 10
-"""Lines of one run's; more would be noise."""
-
-
-def tell(*, invocation: Invocation, kind: NoticeKind, text: str) -> None:
-    """Leave the room a sentence about this row. Of a summary it hears nothing.
-
-    There is one of each kind, and telling it again edits it; warnings stand below each other.
-    """
-    if invocation.purpose != Purpose.ANSWER:
-        return
-    chat_id = chat_message_id(f"notice:{invocation.pk}:{kind}")
-    notice, is_new = Notice.objects.get_or_create(
-        invocation=invocation,
-        kind=kind,
-        defaults={
-            "room_id": invocation.room_id,
-            "agent_id": invocation.agent_id,
-            "thread": invocation.thread,
-            "text": text,
-            "chat_id": chat_id,
-        },
-    )
-    if kind == NoticeKind.WARNING and not is_new:
-        is_said = f"\n{text}\n" in f"\n{notice.text}\n"
-        text = notice.text if is_said or notice.text.count("\n") >= MAX_WARNINGS else f"{notice.text}\n{text}".strip()
-    if not is_new and notice.text != text:
-        Notice.objects.filter(pk=notice.pk).update(text=text, revision=F("revision") + 1)
-    nudges.chat(agent_id=invocation.agent_id, room_id=invocation.room_id, invocation_id=invocation.pk)
-
-
-def take_back(*, invocation_id: int, kinds: tuple[NoticeKind, ...]) -> None:
-    """An empty text tells the poster to delete the sentence from the room."""
-    rows = Notice.objects.filter(invocation_id=invocation_id, kind__in=kinds).exclude(text="")
-    if rows.update(text="", revision=F("revision") + 1):
-        agent_id = Invocation.objects.values_list("agent_id", flat=True).get(pk=invocation_id)
-        nudges.chat(agent_id=agent_id, invocation_id=invocation_id)
-
-
-def chat_message_id(seed: str) -> str:
-    """Our own 17-character id for a chat message: the same seed always posts the same message."""
-    alphabet = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
-    number = int.from_bytes(hashlib.sha256(f"{settings.NEXUS_FIELD_KEY[:8]}:{seed}".encode()).digest())
-    letters = []
-    for _ in range(17):
-        number, digit = divmod(number, len(alphabet))
-        letters.append(alphabet[digit])
-    return "".join(letters)
 
 
 def wake(*, agent_id: int | None = None, serial_room_id: int | None = None) -> None:
