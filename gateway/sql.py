@@ -55,26 +55,8 @@ class Ask(Generic[Answer]):
 
 def together(*asks: Ask[Any]) -> None:
     """Ask all of them now, in one round trip."""
-    with under_way(*asks):
-        pass
-
-
-@contextmanager
-def under_way(*asks: Ask[Any]) -> Iterator[Callable[[Ask[Any]], None]]:
-    """Ask all of them, and let the block work while Postgres does; it may send more, and ends when all are answered."""
-    with _cursor() as first, first.connection.pipeline():
-        sent: list[tuple[Ask[Any], psycopg.Cursor[tuple[Any, ...]]]] = []
-
-        def send(ask: Ask[Any]) -> None:
-            cursor = psycopg.Cursor(first.connection)
-            cursor.execute(ask.statement, ask.parameters, prepare=True)
-            sent.append((ask, cursor))
-
-        for ask in asks:
-            send(ask)
-        yield send
-        for ask, cursor in sent:
-            ask.rows = cursor.fetchall()
+    for ask, found in zip(asks, batch([(ask.statement, ask.parameters) for ask in asks]), strict=True):
+        ask.rows = found
 
 
 def drop_if_dead() -> None:

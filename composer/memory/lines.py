@@ -1,6 +1,6 @@
 """What is one line of talk, as the composer sees it?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 
@@ -72,14 +72,7 @@ def moment_of(message: Message) -> Moment:
 
 def select(where: LiteralString, parameters: Sequence[Any]) -> list[Line]:
     """Lines of the messages `m` that `where` (with its ORDER BY and LIMIT) picks, in the query's order."""
-    return selecting(where, parameters).answer()
-
-
-def selecting(
-    where: LiteralString, parameters: Sequence[Any], *, means: Callable[[list[Line]], list[Line]] = list
-) -> sql.Ask[list[Line]]:
-    """The same, to be asked together with something else. `means`: what is made of the lines."""
-    return sql.Ask(_SELECT + where, parameters, lambda rows: means([Line(*row) for row in rows]))
+    return [Line(*row) for row in sql.rows(_SELECT + where, parameters)]
 
 
 def line_of(*, message: Message, name: str) -> Line:

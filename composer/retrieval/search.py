@@ -1,20 +1,18 @@
 """Which of a room's messages bear on a question? Candidates best first, looked up again in the room they must be of."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 import numpy as np
 
 from composer.asked import Asked
 from composer.memory import recall
-from composer.memory.lines import SPOKEN, Line, Moment, selecting
+from composer.memory.lines import SPOKEN, Line, Moment, select
 from composer.retrieval import channels, question
 from composer.retrieval.channels import Query
 from composer.retrieval.rooms import Look, SearchedRoom, searched
-from gateway.sql import Ask
 
 MAX_LINES: Final = 400
 """More are never looked up for one prompt."""
@@ -30,26 +28,19 @@ HASHED_WEIGHT: Final = 0.2
 """The same for hashed letters: they know little that the words do not."""
 
 
-def search(*, asked: Asked, tokens: int, remembered: Mapping[int, float]) -> list[Line]:
+def search(*, asked: Asked, tokens: int, remembered: Mapping[int, float], look: Look | None = None) -> list[Line]:
     """What was said before the question and may bear on it, by falling fit, more than enough to fill `tokens`."""
-    return find(asked=asked, tokens=tokens, remembered=remembered).answer()
-
-
-def find(*, asked: Asked, tokens: int, remembered: Mapping[int, float], look: Look | None = None) -> Ask[list[Line]]:
-    """The same, of which only the look at the lines themselves is still to be asked."""
     with searched.fresh(room_id=asked.room_id, look=look) as room:
         ids = _best(room, asked=asked, tokens=tokens, remembered=remembered)
+    if not ids:
+        return []
     before = asked.before
     # As text: an array of numbers takes psycopg longer than it takes Postgres to read.
     listed = f"{{{','.join(map(str, ids))}}}"
-    return selecting(
+    found = select(
         f"m.id = ANY(%s::bigint[]) AND m.room_id = %s AND (m.ts, m.id) < (%s, %s) AND {SPOKEN}",
         [listed, asked.room_id, before.at, before.id],
-        means=partial(_in_order_of, ids),
     )
-
-
-def _in_order_of(ids: Sequence[int], found: list[Line]) -> list[Line]:
     lines = {line.id: line for line in found}
     return [lines[pk] for pk in ids if pk in lines]
 
