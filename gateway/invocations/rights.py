@@ -29,7 +29,8 @@ def refusal(
 ) -> str | None:
     """Why `asker` may not ask `agent` in this room, as half a sentence; None when he may.
 
-    `is_member`: he is known to be in the room, which else is looked up. For a hand-over `writer` is the agent that wrote the mention and `asker` the human at the root of the chain.
+    For a hand-over `writer` is the agent that wrote the mention and `asker` the human at the root of the chain.
+    `is_member`: he is known to be in the room, which else is looked up.
     """
     return decide(
         Standing(
