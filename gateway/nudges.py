@@ -126,7 +126,9 @@ class Courier:
 
             options = dict(settings.CELERY_BROKER_TRANSPORT_OPTIONS)
             options["socket_timeout"] = SEND_TIMEOUT_S
-            self._connection = Connection(settings.CELERY_BROKER_URL, transport_options=options)
+            self._connection = Connection(
+                settings.CELERY_BROKER_URL, transport=settings.CELERY_BROKER_TRANSPORT, transport_options=options
+            )
             self._producer = Producer(self._connection)
         act(self._producer)
 

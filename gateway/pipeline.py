@@ -41,19 +41,20 @@ def _publish_remember(producer: "Producer") -> None:
 def publish_chain(producer: "Producer", invocation_id: int) -> None:
     """Publish now, on this producer."""
     # Here and not above: Celery is 10 MiB, and some programs ask about rows and never publish.
-    from celery import Signature, chain
+    from celery import Signature
 
     from nexus_project.celery import app as celery_app
 
-    compose = Signature(
+    then_run = Signature(RUN_TASK, options={"queue": "run"}, app=celery_app)
+    celery_app.send_task(
         COMPOSE_TASK,
         kwargs={"invocation_id": invocation_id},
-        immutable=True,
-        options={"queue": "compose"},
-        app=celery_app,
+        chain=[then_run],
+        queue="compose",
+        producer=producer,
+        retry=False,
+        ignore_result=True,
     )
-    then_run = Signature(RUN_TASK, options={"queue": "run"}, app=celery_app)
-    chain(compose, then_run).apply_async(producer=producer, retry=False)
 
 
 def _publish_one(producer: "Producer", name: str, args: tuple[int, ...], queue: str) -> None:

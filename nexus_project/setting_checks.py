@@ -103,7 +103,7 @@ def judge_celery(given: Any) -> Finding:
             f"tasks are delivered again after {visible} s but may run {given.CELERY_TASK_TIME_LIMIT} s",
             "make the visibility timeout longer than the time limit",
         )
-    return good(f"tasks end after {given.CELERY_TASK_TIME_LIMIT} s, long before they are delivered again")
+    return good(f"tasks end after {given.CELERY_TASK_TIME_LIMIT} s; none is delivered again before")
 
 
 def judge_proxies(networks: Sequence[Network]) -> Finding:

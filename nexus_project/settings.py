@@ -207,14 +207,17 @@ CHANNEL_LAYERS = {
 
 # Celery: ids only, at least once, nothing kept. The rows own retries, so no task retries by itself.
 CELERY_BROKER_URL = f"{NEXUS_REDIS_URL}/1"
+CELERY_BROKER_TRANSPORT = "nexus_project.broker:Transport"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_TIME_LIMIT = 60
 CELERY_TASK_SOFT_TIME_LIMIT = 45
-# Above the hard limit, so that a message is not delivered again while its first run may still be going.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # What a killed worker held is found in the rows, sooner than Redis would give it out again: docs/decisions/0260-*.md.
+    "ack_emulation": False,
+    # For who switches that on: above the hard limit, so that no message is given out again while its first run goes on.
     "visibility_timeout": 300,
     "global_keyprefix": "nexus:",
     "socket_connect_timeout": 1.0,
