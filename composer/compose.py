@@ -120,7 +120,7 @@ def _compose_claimed(claim: Claim) -> int | None:
 def draw(*, invocation_id: int, room_id: int) -> Drawn:
     """The prompt of this row of this room, from what is true now. Writes nothing but, when the talk is long, a summary."""
     asking, look = asked.ask(invocation_id=invocation_id), searched.look(room_id=room_id)
-    sql.together(asking, look.ask)
+    sql.together(asking, look.changed, look.names)
     who = asking.answer()
     if who.is_gone:
         raise ComposeError("its question was deleted")

@@ -2,7 +2,8 @@
 
 Each change of a message's words carries its transaction's number. A look reads what carries a number not below the oldest
 transaction that was open at the look before: so nothing is missed, whoever wrote it and in whatever order it was committed.
-The newest messages of a room are read before the first prompt, the older ones meanwhile, in the background.
+The newest messages of a room are read before the first prompt, the older ones meanwhile, in the background. Their lines are
+kept beside the index, packed: to read a prompt's few hundred from Postgres took longer than to find them.
 """
 
 import logging
@@ -13,10 +14,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString, NamedTuple
 
+import msgspec
 from django.conf import settings
 from django.db import connection
 
-from composer.memory.lines import micros
+from composer.memory.lines import Line, micros
 from composer.retrieval.index import Entry, RoomIndex
 from gateway import sql
 from gateway.sql import Ask, Rows
@@ -31,7 +33,7 @@ MANY: Final = 5_000
 """With so many changes since the last look the room is read anew, in the background, as one that was never seen."""
 
 _ROWS: LiteralString = (
-    "SELECT m.id, m.rc_id, coalesce(m.user_id, -m.agent_id) AS author, m.ts, m.thread,"
+    "SELECT m.id, m.rc_id, coalesce(m.user_id, -m.agent_id) AS author, m.ts, m.rc_updated_at, m.thread,"
     " CASE WHEN m.thread = '' THEN NULL ELSE (SELECT r.id FROM messages r WHERE r.rc_id = m.thread) END AS root,"
     " CASE WHEN m.deleted_at IS NULL AND m.system_type = '' THEN left(m.text, 8000) ELSE '' END AS words"
     " FROM messages m WHERE m.room_id = %s"
@@ -54,9 +56,27 @@ _NAMES: LiteralString = (
     "SELECT id, username, display_name FROM users WHERE id = ANY(%s::bigint[])"
     " UNION ALL SELECT -id, slug, '' FROM agents WHERE id = ANY(%s::bigint[])"
 )
+NAMED: Final = 50
+"""Of a room's authors: whose names are asked for together with what changed. Those of others are looked up when one of theirs is found."""
+
 _END: Final = (datetime(9999, 1, 1, tzinfo=UTC), 0)
 
 Names = dict[str, set[int]]
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A line without what is told by its number; names change, and are asked for with each prompt."""
+
+    rc_id: str
+    author: int
+    ts: int
+    revision: int
+    thread: str
+    text: str
+
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(_Kept).decode
 
 
 class SearchedRoom:
@@ -73,6 +93,8 @@ class SearchedRoom:
         self.names: Names = {}
         self.is_whole.clear()
         self._known_authors: set[int] = set()
+        self._usernames: dict[int, str] = {}
+        self._lines: dict[int, bytes] = {}
         self._seen_upto = -1
         self._next: tuple[datetime, int] = _END
 
@@ -82,23 +104,44 @@ class SearchedRoom:
             yield
 
     def look(self) -> "Look":
-        return _look(room_id=self.room_id, upto=self._seen_upto)
+        return _look(
+            room_id=self.room_id,
+            upto=self._seen_upto,
+            authors=[author for author, _ in self.index.authors.most_common(NAMED)],
+        )
+
+    def lines(self, message_ids: Sequence[int]) -> list[Line]:
+        """As of the last refresh; without those that are not here."""
+        kept = [(pk, _unpack(self._lines[pk])) for pk in message_ids if pk in self._lines]
+        if strangers := {one.author for _, one in kept} - self._usernames.keys():
+            self._hear_names(_names(list(strangers)).answer())
+        return [self._line(pk, one) for pk, one in kept]
+
+    def _line(self, pk: int, one: _Kept) -> Line:
+        user_id, agent_id = max(one.author, 0), max(-one.author, 0)
+        name = self._usernames.get(one.author, "")
+        return Line(pk, one.rc_id, user_id, agent_id, name, one.ts, one.revision, one.thread, one.text)
 
     def refresh(self, look: "Look | None" = None) -> None:
-        """See every change that is committed now, or was with `look`. The first time, read the newest messages."""
+        """See every change that is committed now, or was with `look`. The first time, read the newest messages.
+
+        Never within a transaction that writes messages: what it sees of its own would stay after a rollback.
+        """
         if look is None or look.upto != self._seen_upto:
             # An older look than the last one would take a change back.
             look = self.look()
-        rows = look.ask.answer()
+        rows = look.changed.answer()
         if look.upto >= 0 and len(rows) == MANY:
             self._start()
             look = self.look()
-            rows = look.ask.answer()
+            rows = look.changed.answer()
         if look.upto < 0:
             self.read_older(limit=FIRST)
         else:
             self._apply([row[1:] for row in rows if row[1] is not None])
         self._seen_upto = rows[0][0]
+        self._usernames.clear()
+        self._hear_names(look.names.answer())
         self._learn_names()
 
     def read_older(self, *, limit: int = STEP) -> bool:
@@ -113,34 +156,46 @@ class SearchedRoom:
         return not self.is_whole.is_set()
 
     def _apply(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        for pk, rc_id, author, ts, thread, root_id, text in rows:
+        for pk, rc_id, author, ts, updated_at, thread, root_id, text in rows:
             if text:
-                self.index.add(Entry(pk, rc_id, author, micros(ts), thread, root_id or 0, text))
+                at = micros(ts)
+                self.index.add(Entry(pk, rc_id, author, at, thread, root_id or 0, text))
+                self._lines[pk] = _pack(_Kept(rc_id, author, at, micros(updated_at), thread, text))
             else:
                 self.index.remove(pk)
+                self._lines.pop(pk, None)
 
     def _learn_names(self) -> None:
+        """What people call those who are new here."""
         new = self.index.authors.keys() - self._known_authors
-        if not new:
-            return
-        people, agents = [pk for pk in new if pk > 0], [-pk for pk in new if pk < 0]
-        for author, username, title in sql.rows(_NAMES, [people, agents]):
-            for word in _words_of(username, title):
-                self.names.setdefault(word, set()).add(author)
-        self._known_authors |= new
+        if new:
+            self._hear_names(_names(list(new)).answer())
+
+    def _hear_names(self, rows: Rows) -> None:
+        for author, username, title in rows:
+            self._usernames[author] = username
+            if author not in self._known_authors:
+                self._known_authors.add(author)
+                for word in _words_of(username, title):
+                    self.names.setdefault(word, set()).add(author)
 
 
 class Look(NamedTuple):
-    """A question for what changed in a room since a process saw it, up to the transaction `upto`; below zero it never did."""
+    """Questions for what changed in a room since a process saw it, up to the transaction `upto`; below zero it never did."""
 
     upto: int
-    ask: Ask[Rows]
+    changed: Ask[Rows]
+    names: Ask[Rows]
 
 
-def _look(*, room_id: int, upto: int) -> Look:
-    if upto < 0:
-        return Look(upto, Ask(_OLDEST_OPEN, [], _as_they_are))
-    return Look(upto, Ask(_CHANGED, [room_id, upto, MANY], _as_they_are))
+def _look(*, room_id: int, upto: int, authors: Sequence[int] = ()) -> Look:
+    changed = Ask(_OLDEST_OPEN, [], _as_they_are) if upto < 0 else Ask(_CHANGED, [room_id, upto, MANY], _as_they_are)
+    return Look(upto, changed, _names(authors))
+
+
+def _names(authors: Sequence[int]) -> Ask[Rows]:
+    """Author, username and display name; agents have numbers below zero."""
+    return Ask(_NAMES, [[pk for pk in authors if pk > 0], [-pk for pk in authors if pk < 0]], _as_they_are)
 
 
 def _as_they_are(rows: Rows) -> Rows:

@@ -1,4 +1,7 @@
-"""Which of a room's messages bear on a question? Candidates best first, looked up again in the room they must be of."""
+"""Which of a room's messages bear on a question? Best first.
+
+What memory names and this process does not hold is looked up in the room it must be of.
+"""
 
 import re
 from collections.abc import Mapping
@@ -32,17 +35,12 @@ def search(*, asked: Asked, tokens: int, remembered: Mapping[int, float], look: 
     """What was said before the question and may bear on it, by falling fit, more than enough to fill `tokens`."""
     with searched.fresh(room_id=asked.room_id, look=look) as room:
         ids = _best(room, asked=asked, tokens=tokens, remembered=remembered)
-    if not ids:
-        return []
+        lines = {line.id: line for line in room.lines(ids)}
     before = asked.before
-    # As text: an array of numbers takes psycopg longer than it takes Postgres to read.
-    listed = f"{{{','.join(map(str, ids))}}}"
-    found = select(
-        f"m.id = ANY(%s::bigint[]) AND m.room_id = %s AND (m.ts, m.id) < (%s, %s) AND {SPOKEN}",
-        [listed, asked.room_id, before.at, before.id],
-    )
-    lines = {line.id: line for line in found}
-    return [lines[pk] for pk in ids if pk in lines]
+    if unknown := [pk for pk in ids if pk not in lines]:
+        found = select(f"m.id = ANY(%s::bigint[]) AND m.room_id = %s AND {SPOKEN}", [unknown, asked.room_id])
+        lines |= {line.id: line for line in found}
+    return [lines[pk] for pk in ids if pk in lines and lines[pk].order < before]
 
 
 def _best(room: SearchedRoom, *, asked: Asked, tokens: int, remembered: Mapping[int, float]) -> list[int]:

@@ -173,7 +173,14 @@ def test_no_prompt_and_no_answer_holds_what_its_room_may_not_read(poisoned_memor
 
 
 GUARDS = {
-    "a line of another room": (" AND m.room_id = %s AND (m.ts, m.id) < (", " AND %s <> 0 AND (m.ts, m.id) < ("),
+    "a line of another room": (
+        "AS words FROM messages m WHERE m.room_id = %s",
+        "AS words FROM messages m WHERE %s <> 0",
+    ),
+    "a line of another room that memory names": (
+        "m.id = ANY(%s::bigint[]) AND m.room_id = %s",
+        "m.id = ANY(%s::bigint[]) AND %s <> 0",
+    ),
     "a thread of another room": ("m.room_id = %s AND m.thread = %s AND m.ts", "%s <> 0 AND m.thread = %s AND m.ts"),
     "a summary of another room": ("WHERE s.room_id = %s AND s.tier", "WHERE %s <> 0 AND s.tier"),
     "a landmark of another room": ("l.room_id = %s AND m.room_id = %s AND", "%s <> 0 AND %s <> 0 AND"),

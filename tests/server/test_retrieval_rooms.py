@@ -4,17 +4,17 @@ import random
 import tracemalloc
 
 import pytest
-from django.db import connections, transaction
+from django.db import connections
 from django.utils import timezone
 
 from composer.asked import Asked, Person
-from composer.memory.lines import line_of
+from composer.memory.lines import line_of, select
 from composer.retrieval import rooms
 from composer.retrieval import search as searching
 from composer.retrieval.index import Entry, RoomIndex
 from composer.retrieval.rooms import searched
 from composer.retrieval.search import search
-from gateway.models import Message
+from gateway.models import Message, User
 from tests.server.people import make_agent, make_room, make_user, say
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
@@ -30,7 +30,11 @@ def backend(bob):
     return make_room("backend", members=(bob,))
 
 
-def find(room, question, *, text="", remembered=None, tokens=2_000):
+def find(room, question, **words):
+    return [line.text for line in lines_of(room, question, **words)]
+
+
+def lines_of(room, question, *, text="", remembered=None, tokens=2_000):
     user = question.user
     asked = Asked(
         invocation_id=1,
@@ -49,7 +53,7 @@ def find(room, question, *, text="", remembered=None, tokens=2_000):
         asker=Person(user.pk, user.rocketchat_id, user.username),
         writer="",
     )
-    return [line.text for line in search(asked=asked, tokens=tokens, remembered=remembered or {})]
+    return search(asked=asked, tokens=tokens, remembered=remembered or {})
 
 
 def test_the_message_that_has_the_words_comes_first(backend, bob):
@@ -119,7 +123,7 @@ def test_a_look_that_was_overtaken_takes_nothing_back(backend, bob):
     find(backend, say(backend, bob, "which port?"))
     Message.objects.filter(pk=message.pk).update(text="the port is 81")
     look = searched.look(room_id=backend.pk)
-    assert [row[7] for row in look.ask.answer()][:1] == ["the port is 81"]
+    assert [row[8] for row in look.changed.answer()][:1] == ["the port is 81"]
 
     Message.objects.filter(pk=message.pk).update(text="the port is 82")
     found = find(backend, say(backend, bob, "which port?"))
@@ -151,14 +155,34 @@ def test_a_message_that_is_committed_late_is_not_missed(backend, bob):
     assert "the port is 5433" in find(backend, say(backend, bob, "which port?"))
 
 
-def test_what_was_rolled_back_is_not_found(backend, bob):
-    with transaction.atomic():
-        say(backend, bob, "the port is 5433")
-        seen_within = find(backend, say(backend, bob, "which port?"))
-        transaction.set_rollback(True)
+@pytest.mark.parametrize("named", [rooms.NAMED, 0])
+def test_a_line_has_the_name_its_author_has_now(backend, bob, monkeypatch, named):
+    monkeypatch.setattr(rooms, "NAMED", named)
+    agent = make_agent("echo-bob", owner=bob)
+    say(backend, bob, "the port is 5433")
+    Message.objects.filter(pk=say(backend, bob, "the port was 5432").pk).update(user=None, agent=agent)
+    assert {line.name for line in lines_of(backend, say(backend, bob, "which port?"))} == {"bob", "echo-bob"}
 
-    assert seen_within == ["the port is 5433"]
-    assert find(backend, say(backend, bob, "which port?")) == []
+    User.objects.filter(pk=bob.pk).update(username="robert")
+
+    found = lines_of(backend, say(backend, bob, "and which port now?"))
+    assert {(line.user_id, line.agent_id, line.name) for line in found} == {
+        (bob.pk, 0, "robert"),
+        (0, agent.pk, "echo-bob"),
+    }
+
+
+def test_a_line_is_what_the_row_is(backend, bob):
+    say(backend, bob, "the port is 5433")
+    root = say(backend, bob, "which port?")
+    say(backend, bob, "port 5434, in a thread", thread=root.rc_id)
+    question = say(backend, bob, "which port?")
+
+    found = {line.id: line for line in lines_of(backend, question)}
+
+    assert found
+    stored = select("m.id = ANY(%s::bigint[])", [list(found)])
+    assert found == {line.id: line for line in stored}
 
 
 def test_messages_of_a_restored_database_are_not_read_again_and_again(backend, bob, monkeypatch):
