@@ -1,6 +1,6 @@
 """The composer's tables: prompts as they were given, and what the team knows."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
@@ -17,7 +17,7 @@ KINDS = ("decision", "spec", "code", "question", "action")
 
 
 class Prompt(models.Model):
-    """What an agent saw. `sections` is a list of {title, text, token_count, sources}; `left_out` says what and why."""
+    """What an agent saw. `sections` is a list of {title, chars, token_count, sources}; `left_out` says what and why."""
 
     invocation = models.OneToOneField(Invocation, on_delete=models.CASCADE, related_name="prompt")
     fence = models.PositiveBigIntegerField()
@@ -33,6 +33,17 @@ class Prompt(models.Model):
 
     def __str__(self) -> str:
         return f"prompt of {self.invocation_id}"
+
+    def parts(self) -> list[dict[str, Any]]:
+        """`sections` with each one's text, which stands in the prompt's, one after the other with a break between."""
+        parts, start = [], 0
+        for section in self.sections:
+            chars = section.get("chars", 0)
+            # A prompt of an earlier version holds each section's text again.
+            text = section.get("text", self.text[start : start + chars])
+            parts.append({**{key: section[key] for key in section if key != "chars"}, "text": text})
+            start += chars + 1
+        return parts
 
 
 class Summary(models.Model):

@@ -210,7 +210,7 @@ def render(sections: Sequence[Section], *, letters: Callable[[int], str]) -> Ren
         described.append(
             {
                 "title": section.title,
-                "text": text,
+                "chars": len(text),
                 "token_count": cost(section),
                 "sources": [one.source for one in section.pieces if one.source],
             }

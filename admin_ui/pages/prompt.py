@@ -53,8 +53,7 @@ def _sections(prompt: Prompt) -> list[dict[str, Any]]:
                 _source(one, known) for one in section.get("sources", [])[:MAX_SOURCES] if isinstance(one, dict)
             ],
         }
-        for section in prompt.sections
-        if isinstance(section, dict)
+        for section in prompt.parts()
     ]
 
 

@@ -34,7 +34,7 @@ class InvocationRow(serializers.ModelSerializer[Invocation]):
 
 
 class PromptRow(serializers.ModelSerializer[Prompt]):
-    sections = serializers.ListField(child=serializers.DictField())
+    sections = serializers.ListField(child=serializers.DictField(), source="parts")
     left_out = serializers.ListField(child=serializers.DictField())
 
     class Meta:

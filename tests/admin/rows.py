@@ -55,7 +55,7 @@ def everything():
         invocation=row,
         fence=claim.fence,
         text=EVIL,
-        sections=[{"title": "Talk", "text": EVIL, "token_count": 9, "sources": sources}],
+        sections=[{"title": "Talk", "chars": len(EVIL), "token_count": 9, "sources": sources}],
         left_out=[{"what": EVIL, "count": 3, "why": "no room"}],
         token_count=9,
         budget=8_000,

@@ -48,7 +48,7 @@ def compose(row):
 
 
 def section(prompt, title):
-    return next((part["text"] for part in prompt.sections if part["title"] == title), "")
+    return next((part["text"] for part in prompt.parts() if part["title"] == title), "")
 
 
 class BrokenSummarizer:

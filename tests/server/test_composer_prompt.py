@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from composer import budget, prompt
 from composer.asked import Asked, Person
 from composer.memory.lines import Line, micros
+from composer.models import Prompt
 from composer.prompt import Section, Speakers, Threads, piece
 
 pytestmark = pytest.mark.timeout(60)
@@ -205,10 +206,18 @@ def test_the_parts_cost_at_least_what_the_whole_costs(texts):
     assert drawn.token_count == sum(section["token_count"] for section in drawn.sections)
 
 
+def test_a_prompt_of_an_earlier_version_has_its_texts_in_its_sections():
+    kept = Prompt(text="one\ntwo\n", sections=[{"title": "", "text": "one"}, {"title": "You", "text": "two"}])
+
+    assert kept.parts() == [{"title": "", "text": "one"}, {"title": "You", "text": "two"}]
+
+
 def test_sections_together_are_the_prompt():
     drawn = draw([line("hello")], persona="Be brief.\nBe kind.")
 
-    assert "\n".join(section["text"] for section in drawn.sections) + "\n" == drawn.text
+    parts = Prompt(text=drawn.text, sections=drawn.sections).parts()
+    assert "\n".join(part["text"] for part in parts) + "\n" == drawn.text
+    assert parts[1]["text"].endswith("Be brief.\nBe kind.")
     assert [section["title"] for section in drawn.sections] == ["", "You", "Recent", "Question"]
     assert drawn.sections[2]["sources"] == [{"kind": "message", "id": 1, "rc_id": "m1"}]
 

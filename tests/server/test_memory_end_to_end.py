@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from composer import compose as composing
 from composer.memory.remember import remember
+from composer.models import Prompt
 from docker.ports import free_ports
 from gateway.models import Message
 from tests.server.people import ask, make_agent, make_bridge, make_room, make_user, say
@@ -54,8 +55,9 @@ def _wait_until_well(url):
     pytest.fail("mem0-api did not become well")
 
 
-def recalled(prompt):
-    return next((section["text"] for section in prompt.sections if section["title"] == "Recalled"), "")
+def recalled(drawn):
+    parts = Prompt(text=drawn.text, sections=drawn.sections).parts()
+    return next((section["text"] for section in parts if section["title"] == "Recalled"), "")
 
 
 def test_what_the_window_has_passed_comes_back_by_recall(memory_api, settings):
