@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from django.conf import settings
@@ -54,15 +54,16 @@ class Turn:
     lock taken has gone away.
     """
 
-    def __init__(self, *, invocation_id: int) -> None:
+    def __init__(self, *, invocation_id: int, room_id: int | None = None) -> None:
         self._invocation_id = invocation_id
+        self._asked_in = room_id
         self._room_id: int | None = None
         self._composed_id: int | None = None
         self._lock = ExitStack()
 
     def compose(self) -> int | None:
         """Claim the agent's next row and compose it. Returns its id, or None when there was nothing to do."""
-        room_id = _room_of(self._invocation_id)
+        room_id = self._asked_in or _room_of(self._invocation_id)
         if room_id is None or not self._lock.enter_context(room_lock(room_id=room_id)):
             return None
         self._room_id = room_id
@@ -95,16 +96,28 @@ def _room_of(invocation_id: int) -> int | None:
 
 def claim_and_compose(*, invocation_id: int) -> int | None:
     """Without the room lock, which only saves work: the sweep goes past it."""
-    claim = invocations.claim_next(invocation_id=invocation_id)
+    first = _FirstReads()
+    claim = invocations.claim_next(invocation_id=invocation_id, reads=first.of)
     if claim is None:
         return None
     with about_invocation(claim.invocation_id), traces.span("compose", invocation_id=claim.invocation_id):
-        return _compose_claimed(claim)
+        return _compose_claimed(claim, first)
 
 
-def _compose_claimed(claim: Claim) -> int | None:
+class _FirstReads:
+    """Who asks what, and what changed in the room: read in one round trip with something else, for there is always something."""
+
+    asking: sql.Ask[Asked]
+    look: Look
+
+    def of(self, invocation_id: int, room_id: int) -> Sequence[sql.Ask[Any]]:
+        self.asking, self.look = asked.ask(invocation_id=invocation_id), searched.look(room_id=room_id)
+        return (self.asking, self.look.changed, self.look.names)
+
+
+def _compose_claimed(claim: Claim, first: _FirstReads) -> int | None:
     try:
-        drawn = draw(invocation_id=claim.invocation_id, room_id=claim.room_id)
+        drawn = _draw(first.asking.answer(), first.look)
     except ComposeError as error:
         with transaction.atomic(durable=True):
             invocations.compose_failed(
@@ -119,9 +132,12 @@ def _compose_claimed(claim: Claim) -> int | None:
 
 def draw(*, invocation_id: int, room_id: int) -> Drawn:
     """The prompt of this row of this room, from what is true now. Writes nothing but, when the talk is long, a summary."""
-    asking, look = asked.ask(invocation_id=invocation_id), searched.look(room_id=room_id)
-    sql.together(asking, look.changed, look.names)
-    who = asking.answer()
+    first = _FirstReads()
+    sql.together(*first.of(invocation_id, room_id))
+    return _draw(first.asking.answer(), first.look)
+
+
+def _draw(who: Asked, look: Look) -> Drawn:
     if who.is_gone:
         raise ComposeError("its question was deleted")
     if who.purpose == Purpose.SUMMARY:

@@ -20,9 +20,9 @@ class _Compose(Task[..., int | None]):
 @shared_task(  # type: ignore[arg-type]  # its types know no bound task
     name="composer.compose", base=_Compose, bind=True, time_limit=60, soft_time_limit=45
 )
-def compose(self: _Compose, *, invocation_id: int, **_: Any) -> int | None:
+def compose(self: _Compose, *, invocation_id: int, room_id: int | None = None, **_: Any) -> int | None:
     """The id that was claimed and composed, for `run`; None ends the chain there."""
-    turn = composing.Turn(invocation_id=invocation_id)
+    turn = composing.Turn(invocation_id=invocation_id, room_id=room_id)
     self.request.turn = turn  # type: ignore[attr-defined]  # a context takes any name
     return turn.compose()
 

@@ -15,10 +15,10 @@ REMEMBER_TASK = "composer.remember"
 REMEMBER_AFTER_S = 2.0
 
 
-def start(*, invocation_ids: Iterable[int]) -> None:
-    """After commit: ask a worker to claim and compose, then to run what was claimed."""
+def start(*, invocation_ids: Iterable[int], room_id: int | None = None) -> None:
+    """After commit: ask a worker to claim and compose, then to run what was claimed. `room_id`, if known, spares it a look."""
     for invocation_id in invocation_ids:
-        nudges.publish(act=partial(publish_chain, invocation_id=invocation_id))
+        nudges.publish(act=partial(publish_chain, invocation_id=invocation_id, room_id=room_id))
 
 
 def run(*, invocation_id: int) -> None:
@@ -38,7 +38,7 @@ def _publish_remember(producer: "Producer") -> None:
     _publish_one(producer, REMEMBER_TASK, (), "memory")
 
 
-def publish_chain(producer: "Producer", invocation_id: int) -> None:
+def publish_chain(producer: "Producer", invocation_id: int, room_id: int | None = None) -> None:
     """Publish now, on this producer."""
     # Here and not above: Celery is 10 MiB, and some programs ask about rows and never publish.
     from celery import Signature
@@ -48,7 +48,7 @@ def publish_chain(producer: "Producer", invocation_id: int) -> None:
     then_run = Signature(RUN_TASK, options={"queue": "run"}, app=celery_app)
     celery_app.send_task(
         COMPOSE_TASK,
-        kwargs={"invocation_id": invocation_id},
+        kwargs={"invocation_id": invocation_id, "room_id": room_id},
         chain=[then_run],
         queue="compose",
         producer=producer,

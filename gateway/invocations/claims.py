@@ -2,10 +2,11 @@
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Final, LiteralString, NamedTuple
+from typing import Any, Final, LiteralString, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -28,6 +29,10 @@ INSERT INTO invocations (message_id, agent_id, attempt, retry_of_id, room_id, th
     last_seq, output_sha256, cancel_to, cancel_reason, input_tokens, output_tokens, cached_tokens)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'queued', '', '', 0, 0, '', '', 0, '', '', '', 0, 0, 0)
 ON CONFLICT (message_id, agent_id, purpose, attempt) DO NOTHING RETURNING id"""
+
+
+Reads = Callable[[int, int], Sequence[sql.Ask[Any]]]
+"""Of a row's and its room's number: what is to be known of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def open_invocation(
     if refusal is not None:
         transitions.fail_unsent(invocation_id=row.pk, reason="not_allowed", detail=refusal)
     else:
-        pipeline.start(invocation_ids=[row.pk])
+        pipeline.start(invocation_ids=[row.pk], room_id=room.pk)
     transaction.on_commit(partial(_opened, row.pk, agent.slug, began_at), robust=True)  # behind the chain's start
     return row
 
@@ -121,8 +126,10 @@ def _insert(row: Invocation) -> bool:
     return True
 
 
-def claim_next(*, invocation_id: int) -> Claim | None:
+def claim_next(*, invocation_id: int, reads: Reads | None = None) -> Claim | None:
     """Take the first row of this row's agent that can go now, whichever row it is. None: nothing to do now.
+
+    What `reads` makes of the row's and its room's number is asked in the round trip that takes the row.
 
     Locks the agent's row, so that two workers never pick the same lane. Rows whose agent has no live bridge wait; rows
     whose asker has lost the right fail. Losing a race for the serial room leaves the row queued: whoever frees the room
@@ -130,7 +137,7 @@ def claim_next(*, invocation_id: int) -> Claim | None:
     """
     try:
         with transaction.atomic(durable=True):
-            claim = _claim(invocation_id=invocation_id)
+            claim = _claim(invocation_id=invocation_id, reads=reads)
     except IntegrityError:
         return None
     if claim is None:
@@ -139,7 +146,7 @@ def claim_next(*, invocation_id: int) -> Claim | None:
     return claim
 
 
-def _claim(*, invocation_id: int) -> Claim | None:
+def _claim(*, invocation_id: int, reads: Reads | None) -> Claim | None:
     for _ in range(MAX_REFUSALS):
         # Two statements: what the second sees is from after the lock.
         agents, rows = sql.batch([(_LOCK_AGENT, [invocation_id]), (_NEXT_ROW, [invocation_id])])
@@ -150,7 +157,7 @@ def _claim(*, invocation_id: int) -> Claim | None:
         if lane is None:
             return None
         if not _is_stopped(agent=agent, row=row):
-            return _take(agent=agent, row=row, lane=lane)
+            return _take(agent=agent, row=row, lane=lane, reads=reads)
     return None
 
 
@@ -188,10 +195,12 @@ def _is_summary_stopped(*, agent: "_Agent", row: "_Next") -> bool:
     return not row.is_online and transitions.fail_unsent(invocation_id=row.pk, reason="offline")
 
 
-def _take(*, agent: "_Agent", row: "_Next", lane: int) -> Claim | None:
+def _take(*, agent: "_Agent", row: "_Next", lane: int, reads: Reads | None) -> Claim | None:
     serial_room = row.room_id if row.is_serial and row.purpose == Purpose.ANSWER else None
     lease = timedelta(seconds=settings.NEXUS_COMPOSE_LEASE_S)
-    if not sql.execute(_TAKE, [lane, serial_room, lease, row.pk, row.fence]):
+    take = sql.Ask(_TAKE, [lane, serial_room, lease, row.pk, row.fence], bool)
+    sql.together(take, *(reads(row.pk, row.room_id) if reads is not None else ()))
+    if not take.answer():
         return None
     if row.is_place_told:
         notices.take_back(invocation_id=row.pk, kinds=(NoticeKind.QUEUED,))
@@ -250,8 +259,10 @@ _NEXT_ROW: Final = (
     f" WHERE i.agent_id = (SELECT agent_id FROM invocations WHERE id = %s) AND {CAN_GO} ORDER BY {FIRST_COME} LIMIT 1"
 )
 
+# A claim need not outlive a crash of Postgres: without it the row is queued again, and whoever holds it finds that out when
+# it hands its prompt over, whose commit waits for the disk and brings the claim's with it.
 _TAKE: Final = (
     "UPDATE invocations SET state = 'composing', composing_at = statement_timestamp(), fence = fence + 1, lane = %s,"
     " serial_room_id = %s, lease_until = statement_timestamp() + %s, bridge_session = '', journal = '', last_seq = 0"
-    " WHERE id = %s AND state = 'queued' AND fence = %s"
+    " WHERE id = %s AND state = 'queued' AND fence = %s RETURNING id, set_config('synchronous_commit', 'off', true)"
 )
