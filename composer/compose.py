@@ -211,7 +211,9 @@ def _gather(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> o
     pinned = compaction.landmarks(room_id=who.room_id, question=who.text)
     in_short = compaction.summaries(room_id=who.room_id, thread=who.thread, before=who.before)
     usable = tools.allowed(room_id=who.room_id)
-    sql.together(window.proof, people, known, pinned, in_short, usable)
+    with sql.under_way(window.proof, people, known, pinned, in_short, usable):
+        heard = pending.hear(own_id=who.question.id)
+        recalled = search.search(asked=who, tokens=total, remembered=heard.scores, look=look)
     said = window.lines()
     talk = in_order([*said, *own]) if own else said
     if said is not window.believed:
@@ -224,7 +226,7 @@ def _gather(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> o
         landmarks=pinned.answer(),
         summaries=in_short.answer(),
         tools=usable.answer(),
-        recalled=_recalled(who, pending, look, total=total),
+        recalled=pending.recalled(recalled, heard),
     )
 
 
@@ -235,13 +237,6 @@ def _scope(who: Asked) -> str:
 def _speakers(lines: Sequence[Line]) -> list[int]:
     """Users, who spoke last first."""
     return [line.user_id for line in reversed(lines) if line.user_id]
-
-
-def _recalled(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> recall.Recalled:
-    """Memory is heard as late as possible: where its vectors come from no model, a prompt waits for nothing."""
-    heard = pending.hear(own_id=who.question.id)
-    lines = search.search(asked=who, tokens=total, remembered=heard.scores, look=look)
-    return recall.Recalled(lines, heard.trouble, heard.is_late)
 
 
 def _letters(length: int) -> str:

@@ -31,10 +31,7 @@ def execute(statement: LiteralString, parameters: Sequence[Any]) -> int:
 
 def batch(statements: Sequence[tuple[LiteralString, Sequence[Any]]]) -> list[Rows]:
     """The rows of several prepared statements in one round trip; each sees what those before it did."""
-    with _cursor() as first, first.connection.pipeline():
-        cursors = [psycopg.Cursor(first.connection) for _ in statements]
-        for cursor, (statement, parameters) in zip(cursors, statements, strict=True):
-            cursor.execute(statement, parameters, prepare=True)
+    with _sent(statements) as cursors:
         return [cursor.fetchall() for cursor in cursors]
 
 
@@ -55,8 +52,17 @@ class Ask(Generic[Answer]):
 
 def together(*asks: Ask[Any]) -> None:
     """Ask all of them now, in one round trip."""
-    for ask, found in zip(asks, batch([(ask.statement, ask.parameters) for ask in asks]), strict=True):
-        ask.rows = found
+    with under_way(*asks):
+        pass
+
+
+@contextmanager
+def under_way(*asks: Ask[Any]) -> Iterator[None]:
+    """Ask all of them, and let the block work while Postgres does; it ends when all are answered."""
+    with _sent([(ask.statement, ask.parameters) for ask in asks]) as cursors:
+        yield
+        for ask, cursor in zip(asks, cursors, strict=True):
+            ask.rows = cursor.fetchall()
 
 
 def drop_if_dead() -> None:
@@ -67,6 +73,18 @@ def drop_if_dead() -> None:
     if connection.errors_occurred or raw.closed or select.select([raw.fileno()], [], [], 0)[0]:
         # Django asks the server, and connects anew with the next statement if there is no answer.
         connection.close_if_unusable_or_obsolete()
+
+
+@contextmanager
+def _sent(
+    statements: Sequence[tuple[LiteralString, Sequence[Any]]],
+) -> Iterator[list[psycopg.Cursor[tuple[Any, ...]]]]:
+    """A cursor for each, in their order. What the block asks besides is answered behind them."""
+    with _cursor() as first, first.connection.pipeline():
+        cursors = [psycopg.Cursor(first.connection) for _ in statements]
+        for cursor, (statement, parameters) in zip(cursors, statements, strict=True):
+            cursor.execute(statement, parameters, prepare=True)
+        yield cursors
 
 
 @contextmanager

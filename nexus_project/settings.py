@@ -183,6 +183,8 @@ DATABASES = {
             "options": (
                 "-c statement_timeout=15000 -c lock_timeout=3000"
                 " -c idle_in_transaction_session_timeout=30000 -c TimeZone=UTC"
+                # What is prepared (gateway/sql.py) is planned once and not again with each turn's values; the ORM prepares nothing.
+                " -c plan_cache_mode=force_generic_plan"
             ),
         },
     }

@@ -93,6 +93,12 @@ class Pending:
         scores.pop(own_id, None)
         return Heard(scores)
 
+    def recalled(self, lines: Sequence[Line], heard: Heard) -> Recalled:
+        """What was found with what was heard. Memory that had not answered then may be known to be away by now."""
+        if heard.is_late and (now := self.hear(own_id=0)).trouble:
+            heard = now
+        return Recalled(lines, heard.trouble, heard.is_late)
+
 
 def knows_meanings() -> bool:
     """Whether memory can know more than the words do: a prompt waits for nothing else."""

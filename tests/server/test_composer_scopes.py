@@ -198,14 +198,14 @@ GUARDS = {
 def test_the_property_turns_red_when_a_guard_is_taken_away(poisoned_memory, monkeypatch, guard):
     kept, removed = GUARDS[guard]
     asked = []
-    rows, batch = sql.rows, sql.batch
+    rows, sent = sql.rows, sql._sent
 
     def unguarded(statement):
         asked.append(kept in statement)
         return statement.replace(kept, removed)
 
     monkeypatch.setattr(sql, "rows", lambda statement, values: rows(unguarded(statement), values))
-    monkeypatch.setattr(sql, "batch", lambda asks: batch([(unguarded(one), values) for one, values in asks]))
+    monkeypatch.setattr(sql, "_sent", lambda asks: sent([(unguarded(one), values) for one, values in asks]))
 
     assert any(next(leaks(poisoned_memory, seed=seed), None) for seed in range(MAX_SEEDS))
     assert any(asked), "no statement has this guard any more: name the one that has"
