@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -114,7 +115,9 @@ class BenchBridge:
 
 
 class Ear:
-    """A DDP connection of somebody in the rooms: notes when each message id and each text was first heard."""
+    """A DDP connection of somebody in the rooms, as his browser's: he writes over it, and it notes when each message id and
+    each text was first heard.
+    """
 
     def __init__(self, *, url: str, token: str) -> None:
         self._url = url.replace("http", "ws", 1) + "/websocket"
@@ -143,6 +146,11 @@ class Ear:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         await self._socket.close()
+
+    async def say(self, *, room_id: str, text: str) -> None:
+        """What the chat answers is not waited for: the message itself is heard."""
+        message = {"_id": secrets.token_hex(9)[:17], "rid": room_id, "msg": text}
+        await self._send(msg="method", method="sendMessage", id=message["_id"], params=[message])
 
     async def hear(self, matches: Callable[[dict[str, Any]], bool], *, timeout_s: float = 30.0) -> float:
         """The time at which the first message comes that `matches`."""

@@ -85,7 +85,7 @@ class _Run:
         slug = self.bridges[agent].slug
         text = f"@{slug} why does the deploy of orders fail turn-{number} "
         heard = asyncio.create_task(self.ear.hear(lambda message: f"turn-{number} " in message["msg"] + " "))
-        await asyncio.to_thread(self.world.asker.say, room_id=self.world.rooms[room], text=text)
+        await self.ear.say(room_id=self.world.rooms[room], text=text)
         asked_at = await heard
         return await self._prompt_at(number) - asked_at
 
@@ -155,7 +155,7 @@ class _Run:
         text = f"own-{number}-{time.time()}"
         heard = asyncio.create_task(self.ear.hear(lambda message: message["msg"] == text))
         started_at = time.perf_counter()
-        await asyncio.to_thread(self.world.asker.say, room_id=self.world.rooms[1], text=text)
+        await self.ear.say(room_id=self.world.rooms[1], text=text)
         return await heard - started_at
 
     async def _burst(self) -> list[Figure]:
