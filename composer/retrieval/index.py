@@ -1,7 +1,7 @@
 """What can be searched in one room, without its words: terms, who said it, when, and what stands beside it.
 
 Grows by one message at a time and is never rebuilt. A changed message is a removed one and a new one; places in the index
-are given once. Texts stay in Postgres.
+are given once.
 """
 
 import math
