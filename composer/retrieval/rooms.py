@@ -123,10 +123,7 @@ class SearchedRoom:
         return Line(pk, one.rc_id, user_id, agent_id, name, one.ts, one.revision, one.thread, one.text)
 
     def refresh(self, look: "Look | None" = None) -> None:
-        """See every change that is committed now, or was with `look`. The first time, read the newest messages.
-
-        Never within a transaction that writes messages: what it sees of its own would stay after a rollback.
-        """
+        """See every change that is committed now, or was with `look`. The first time, read the newest messages."""
         if look is None or look.upto != self._seen_upto:
             # An older look than the last one would take a change back.
             look = self.look()
@@ -236,6 +233,9 @@ class SearchedRooms:
             if not room.is_whole.is_set():
                 self._read_in_background(room)
             yield room
+        if connection.in_atomic_block:
+            # It may have seen what its own transaction wrote and may yet take back.
+            self._drop(room)
         self._let_go()
 
     def forget(self) -> None:

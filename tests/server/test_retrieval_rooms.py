@@ -4,7 +4,7 @@ import random
 import tracemalloc
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from composer.asked import Asked, Person
@@ -183,6 +183,16 @@ def test_a_line_is_what_the_row_is(backend, bob):
     assert found
     stored = select("m.id = ANY(%s::bigint[])", [list(found)])
     assert found == {line.id: line for line in stored}
+
+
+def test_what_was_rolled_back_is_not_found(backend, bob):
+    with transaction.atomic():
+        say(backend, bob, "the port is 5433")
+        seen_within = find(backend, say(backend, bob, "which port?"))
+        transaction.set_rollback(True)
+
+    assert seen_within == ["the port is 5433"]
+    assert find(backend, say(backend, bob, "which port?")) == []
 
 
 def test_messages_of_a_restored_database_are_not_read_again_and_again(backend, bob, monkeypatch):
