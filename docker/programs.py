@@ -10,6 +10,7 @@ from pathlib import Path
 from docker import roster
 from docker.ports import HOST, answers
 from docker.process import Process
+from docker.state import StateDirectory
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _HTTP_TIMEOUT_S = 2.0
@@ -54,7 +55,7 @@ class Programs:
             "gateway": lambda: self._nexus("gateway", port=self.ports.gateway, ready_path="/healthz"),
             "mem0-api": lambda: self._nexus("mem0-api", port=self.ports.mem0),
             "runtime_host": lambda: self._nexus("runtime_host", stop_round=_BRIDGE_ROUND),
-            "bridge": lambda: self.bridge(name="bridge", config_path=self.state_path / "bridge" / "bridge.toml"),
+            "bridge": lambda: self.bridge(name="bridge", config_path=StateDirectory(self.state_path).bridge_config_path),
         }
         return makers[name]() if name in makers else self._nexus(name)
 

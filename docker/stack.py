@@ -185,6 +185,7 @@ class Stack:
         for port in (self.ports.chat, self.ports.gateway):
             if not is_free(port):
                 raise PortTakenError(port=port)
+        self.state.forget_other_hub(f"ws://{HOST}:{self.ports.gateway}")
         known = self.state.secrets()
         postgres = Postgres(
             data_dir=self.state.path / "postgres",

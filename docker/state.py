@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class StateDirectory:
     def bridge_dir(self) -> Path:
         return self.path / "bridge"
 
+    @property
+    def bridge_config_path(self) -> Path:
+        """What the demo's bridge is run with, as soon as it is there."""
+        return self.bridge_dir / "bridge.toml"
+
     def create(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
@@ -93,6 +99,20 @@ class StateDirectory:
             known |= {name: secrets.token_urlsafe(36) for name in missing}
             write_private(path, json.dumps(known, indent=1) + "\n")
         return known
+
+    def forget_other_hub(self, hub: str) -> None:
+        """Removes a bridge's configuration that an earlier start with other ports left; the demo makes it anew.
+
+        `hub` is where the bridge connects, without a path: ws://127.0.0.1:4000.
+        """
+        try:
+            known = tomllib.loads(self.bridge_config_path.read_text(encoding="utf-8")).get("hub")
+        except FileNotFoundError:
+            return
+        except ValueError:
+            known = None
+        if known != hub:
+            self.bridge_config_path.unlink()
 
     def write_environment(self, values: dict[str, str]) -> None:
         lines = [f"{name}={value}\n" for name, value in sorted(values.items())]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from docker.state import AlreadyRunningError, StateDirectory
+from gateway.bridges import config_text
 from tests.launcher.programs_for_tests import is_running
 
 _LOCKING = """
@@ -88,3 +89,23 @@ def test_nobody_else_can_read_secrets_and_settings(state: StateDirectory) -> Non
 
     assert modes == [0o600, 0o600]
     assert stat.S_IMODE(state.path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("port", "is_kept"), [(4000, True), (4001, False)])
+def test_the_bridge_of_an_earlier_start_is_kept_only_for_the_same_hub(
+    state: StateDirectory, port: int, is_kept: bool
+) -> None:
+    text = config_text(hub="http://127.0.0.1:4000", token="nxb_of_then", slug="echo", cli="echo")
+    state.bridge_config_path.write_text(text, encoding="utf-8")
+
+    state.forget_other_hub(f"ws://127.0.0.1:{port}")
+
+    assert state.bridge_config_path.exists() == is_kept
+
+
+def test_a_broken_configuration_of_the_bridge_does_not_stop_a_start(state: StateDirectory) -> None:
+    state.bridge_config_path.write_text("hub = ", encoding="utf-8")
+
+    state.forget_other_hub("ws://127.0.0.1:4000")
+
+    assert not state.bridge_config_path.exists()
