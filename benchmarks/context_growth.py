@@ -138,7 +138,7 @@ def build(room: Any, number: int) -> float:
         writer="",
     )
     began = time.perf_counter()
-    lines = search(asked=asked, tokens=2_000, remembered={})
+    lines = search(asked=asked, tokens=2_000, remembered={}).lines
     gathered = outline.Gathered(asked, (), (), (), (), (), (), Recalled(lines))
     outline.fit(gathered, total=2_000)
     return time.perf_counter() - began

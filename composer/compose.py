@@ -142,7 +142,8 @@ def _draw(who: Asked, look: Look) -> Drawn:
         raise ComposeError("its question was deleted")
     if who.purpose == Purpose.SUMMARY:
         return _draw_order(who)
-    pending = recall.start(query=who.text, scope=_scope(who))
+    # Letters know little that the words do not: they are asked only where the words find too little.
+    pending = _ask_memory(who) if recall.knows_meanings() else None
     total = _total(who)
     sections, left_out = outline.fit(_gather(who, pending, look, total=total), total=total)
     return _drawn(who, sections, left_out)
@@ -201,7 +202,7 @@ _STORE: Final = (
 )
 
 
-def _gather(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> outline.Gathered:
+def _gather(who: Asked, pending: recall.Pending | None, look: Look, *, total: int) -> outline.Gathered:
     limit = settings.NEXUS_WORKING_MEMORY
     window = working.Window(room_id=who.room_id, before=who.before, limit=limit)
     # Who asks in a thread speaks of its own last lines, which the room's window may have passed.
@@ -212,8 +213,11 @@ def _gather(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> o
     in_short = compaction.summaries(room_id=who.room_id, thread=who.thread, before=who.before)
     usable = tools.allowed(room_id=who.room_id)
     with sql.under_way(window.proof, people, known, pinned, in_short, usable):
-        heard = pending.hear(own_id=who.question.id)
-        recalled = search.search(asked=who, tokens=total, remembered=heard.scores, look=look)
+        heard = recall.Heard({}) if pending is None else pending.hear(own_id=who.question.id)
+        found = search.search(asked=who, tokens=total, remembered=heard.scores, look=look)
+    if pending is None and found.is_all and found.searched > limit:
+        heard = _ask_memory(who).hear(own_id=who.question.id)
+        found = search.search(asked=who, tokens=total, remembered=heard.scores)
     said = window.lines()
     talk = in_order([*said, *own]) if own else said
     if said is not window.believed:
@@ -226,8 +230,12 @@ def _gather(who: Asked, pending: recall.Pending, look: Look, *, total: int) -> o
         landmarks=pinned.answer(),
         summaries=in_short.answer(),
         tools=usable.answer(),
-        recalled=pending.recalled(recalled, heard),
+        recalled=recall.Recalled(found.lines, heard.trouble, heard.is_late),
     )
+
+
+def _ask_memory(who: Asked) -> recall.Pending:
+    return recall.start(query=who.text, scope=_scope(who))
 
 
 def _scope(who: Asked) -> str:

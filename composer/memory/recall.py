@@ -22,10 +22,7 @@ from composer.memory.client import MemoryUnreachableError
 from composer.memory.lines import Line
 
 LIMIT = 100
-"""Memories asked for, where a real model makes their vectors."""
-
-HASHED_LIMIT = 40
-"""The same where letters are hashed: nobody waits for the answer then, and it weighs little."""
+"""Memories asked for."""
 
 GIVE_UP_S = 2.0
 MAX_QUERY_CHARS = 2_000
@@ -75,12 +72,11 @@ class Pending:
         self._deadline = deadline
 
     def hear(self, *, own_id: int) -> Heard:
-        """What memory says by now, or by the deadline where its vectors come from a model. `own_id` is the question's."""
+        """What memory says by the deadline. `own_id` is the question's."""
         if self._future is None:
             return Heard({}, "memory is resting after a failure")
-        wait_s = max(0.0, self._deadline - time.monotonic()) if knows_meanings() else 0.0
         try:
-            hits = self._future.result(timeout=wait_s)
+            hits = self._future.result(timeout=max(0.0, self._deadline - time.monotonic()))
         except FutureTimeoutError:
             return Heard({}, "memory did not answer in time", is_late=True)
         except MemoryUnreachableError as error:
@@ -93,15 +89,9 @@ class Pending:
         scores.pop(own_id, None)
         return Heard(scores)
 
-    def recalled(self, lines: Sequence[Line], heard: Heard) -> Recalled:
-        """What was found with what was heard. Memory that had not answered then may be known to be away by now."""
-        if heard.is_late and (now := self.hear(own_id=0)).trouble:
-            heard = now
-        return Recalled(lines, heard.trouble, heard.is_late)
-
 
 def knows_meanings() -> bool:
-    """Whether memory can know more than the words do: a prompt waits for nothing else."""
+    """Whether memory can know more than the words do; hashed letters hardly can."""
     return bool(settings.NEXUS_EMBEDDER_URL or settings.NEXUS_MEM0_LLM_URL)
 
 
@@ -128,7 +118,7 @@ def _ended(future: "Future[list[Hit]]") -> None:
 
 
 def _search(*, query: str, scope: str, deadline: float) -> list[Hit]:
-    body = {"query": query, "scope": scope, "limit": LIMIT if knows_meanings() else HASHED_LIMIT}
+    body = {"query": query, "scope": scope, "limit": LIMIT}
     content = client.call("POST", "/search", body, timeout_s=max(0.01, deadline - time.monotonic()))
     try:
         return msgspec.json.decode(content, type=_Reply, strict=False).results

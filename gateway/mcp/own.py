@@ -58,8 +58,8 @@ def search_memory(run: Invocation, arguments: Mapping[str, Any]) -> str:
     who = replace(asked.read(invocation_id=run.pk), text=query)
     scope = scopes.of_talk(room_id=who.room_id, rid=who.rid, kind=who.kind)
     heard = recall.start(query=query, scope=scope).hear(own_id=who.question.id)
-    lines = search.search(asked=who, tokens=SEARCHED_TOKENS, remembered=heard.scores)[:limit]
-    return "\n".join(_line(line) for line in lines) or "Nothing that bears on it was said here."
+    found = search.search(asked=who, tokens=SEARCHED_TOKENS, remembered=heard.scores)
+    return "\n".join(_line(line) for line in found.lines[:limit]) or "Nothing that bears on it was said here."
 
 
 def read_room(run: Invocation, arguments: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from composer.models import Fact, Landmark, Prompt
 from gateway import invocations, pipeline
 from gateway.models import Invocation, McpServer, Message, Notice, Project, RoomMember, RoomTool, State
 from gateway.room_lock import room_lock
+from tests.fakes.memory_api import FakeMemoryApi
 from tests.server.people import ask, make_agent, make_bridge, make_room, make_user, say
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration, pytest.mark.timeout(60)]
@@ -179,13 +180,57 @@ def test_the_persona_stands_in_the_prompt(backend, alice, bob):
     assert "You review code.\nYou are strict." in text
 
 
-def test_a_prompt_says_that_memory_was_not_reachable(backend, bob, agent, settings, monkeypatch):
+def test_a_prompt_says_that_memory_was_not_reachable(backend, bob, agent, settings):
     settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
+    settings.NEXUS_EMBEDDER_URL = "http://127.0.0.1:9/v1"
 
     prompt = compose(ask(backend, bob, agent))
 
     assert "Memory could not be reached" in prompt.text
     assert any(entry["what"] == "recall" for entry in prompt.left_out)
+
+
+@pytest.fixture
+def memory(settings):
+    fake = FakeMemoryApi()
+    settings.NEXUS_MEM0_URL = fake.url
+    settings.NEXUS_RECALL_TIMEOUT_S = 2.0
+    settings.NEXUS_WORKING_MEMORY = 3
+    yield fake
+    fake.close()
+
+
+def test_letters_are_asked_where_the_words_find_too_little(backend, alice, bob, agent, memory):
+    old = say(backend, alice, "The prrt is 5433.")
+    for number in range(5):
+        say(backend, alice, f"Lunch number {number} was soup.")
+    memory.results = [{"msg": old.pk, "score": 0.4}]
+
+    prompt = compose(ask(backend, bob, agent, "where does it listen?"))
+
+    assert len(memory.searches) == 1
+    assert "The prrt is 5433." in prompt.text
+
+
+@pytest.mark.parametrize(("lines", "about"), [(1, "soup"), (400, "where the orders listen")], ids=["small", "plenty"])
+def test_letters_are_not_asked_where_they_could_add_nothing(backend, alice, bob, agent, memory, lines, about):
+    for number in range(lines):
+        say(backend, alice, f"Note {number}: the orders listen on port 5433, says {number} of the notes we keep here.")
+
+    compose(ask(backend, bob, agent, f"{about}?"))
+
+    assert memory.calls == []
+
+
+@pytest.mark.parametrize("lines", [1, 400])
+def test_an_embedder_is_always_asked(backend, alice, bob, agent, memory, settings, lines):
+    settings.NEXUS_EMBEDDER_URL = "http://127.0.0.1:9/v1"
+    for number in range(lines):
+        say(backend, alice, f"Note {number}: the orders listen on port 5433, says {number} of the notes we keep here.")
+
+    compose(ask(backend, bob, agent, "where do the orders listen?"))
+
+    assert len(memory.searches) == 1
 
 
 def test_who_lost_the_row_while_composing_stores_nothing(backend, bob, agent):

@@ -91,12 +91,14 @@ def test_what_the_window_has_passed_comes_back_by_recall(memory_api, settings):
         assert cursor.fetchone() == (0,)
 
 
-def test_memory_that_is_killed_leaves_prompts_whole_and_catches_up_later(memory_api):
+def test_memory_that_is_killed_leaves_prompts_whole_and_catches_up_later(memory_api, settings):
+    settings.NEXUS_WORKING_MEMORY = 2
     bob = make_user("bob")
     agent = make_agent(bridge=make_bridge())
     backend = make_room("backend", members=(bob,))
     memory_api.kill()
     memory_api.wait(10)
+    say(backend, bob, "Lunch was soup.")
     message = say(backend, bob, "The port is 5433.")
 
     drawn = composing.draw(invocation_id=ask(backend, bob, agent).pk, room_id=backend.pk)

@@ -16,8 +16,6 @@ def memory(settings):
     fake = FakeMemoryApi()
     settings.NEXUS_MEM0_URL = fake.url
     settings.NEXUS_RECALL_TIMEOUT_S = 2.0
-    # Memory knows more than the words do, so a prompt waits for it.
-    settings.NEXUS_EMBEDDER_URL = "http://127.0.0.1:9/v1"
     yield fake
     fake.close()
 
@@ -53,17 +51,6 @@ def test_of_several_memories_of_a_message_the_best_counts_and_the_question_is_no
     memory.results.append({"msg": question.pk, "score": 1.0})
 
     assert ask_memory(question).scores == {said.pk: 0.7}
-
-
-def test_a_prompt_waits_for_no_memory_that_knows_only_letters(memory, backend, bob, settings):
-    settings.NEXUS_EMBEDDER_URL = ""
-    question = say(backend, bob, "which port?")
-    memory.script.append(memory.silence)
-
-    heard = ask_memory(question)
-
-    assert heard.is_late
-    assert recall._breaker.is_closed()
 
 
 @pytest.mark.parametrize(

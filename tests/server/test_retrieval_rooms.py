@@ -53,7 +53,7 @@ def lines_of(room, question, *, text="", remembered=None, tokens=2_000):
         asker=Person(user.pk, user.rocketchat_id, user.username),
         writer="",
     )
-    return search(asked=asked, tokens=tokens, remembered=remembered or {})
+    return search(asked=asked, tokens=tokens, remembered=remembered or {}).lines
 
 
 def test_the_message_that_has_the_words_comes_first(backend, bob):
