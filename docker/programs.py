@@ -55,7 +55,9 @@ class Programs:
             "gateway": lambda: self._nexus("gateway", port=self.ports.gateway, ready_path="/healthz"),
             "mem0-api": lambda: self._nexus("mem0-api", port=self.ports.mem0),
             "runtime_host": lambda: self._nexus("runtime_host", stop_round=_BRIDGE_ROUND),
-            "bridge": lambda: self.bridge(name="bridge", config_path=StateDirectory(self.state_path).bridge_config_path),
+            "bridge": lambda: self.bridge(
+                name="bridge", config_path=StateDirectory(self.state_path).bridge_config_path
+            ),
         }
         return makers[name]() if name in makers else self._nexus(name)
 
