@@ -67,7 +67,7 @@ class Turn:
         if room_id is None or not self._lock.enter_context(room_lock(room_id=room_id)):
             return None
         self._room_id = room_id
-        self._composed_id = claim_and_compose(invocation_id=self._invocation_id)
+        self._composed_id = claim_and_compose(invocation_id=self._invocation_id, room_id=room_id)
         return self._composed_id
 
     def let_go(self) -> None:
@@ -94,30 +94,41 @@ def _room_of(invocation_id: int) -> int | None:
     return rows[0][0] if rows else None
 
 
-def claim_and_compose(*, invocation_id: int) -> int | None:
+def claim_and_compose(*, invocation_id: int, room_id: int | None = None) -> int | None:
     """Without the room lock, which only saves work: the sweep goes past it."""
-    first = _FirstReads()
-    claim = invocations.claim_next(invocation_id=invocation_id, reads=first.of)
+    first = _First()
+    claim = invocations.claim_next(invocation_id=invocation_id, room_id=room_id, first=first)
     if claim is None:
         return None
     with about_invocation(claim.invocation_id), traces.span("compose", invocation_id=claim.invocation_id):
         return _compose_claimed(claim, first)
 
 
-class _FirstReads:
-    """Who asks what, and what changed in the room: read in one round trip with something else, for there is always something."""
+class _First:
+    """Who asks what, what changed in the room and what was said there last: every prompt begins with it, so that it is
+    read while its row is claimed.
+    """
 
     asking: sql.Ask[Asked]
     look: Look
+    _held: working.Held | None = None
 
-    def of(self, invocation_id: int, room_id: int) -> Sequence[sql.Ask[Any]]:
+    def asks(self, *, invocation_id: int, room_id: int) -> Sequence[sql.Ask[Any]]:
         self.asking, self.look = asked.ask(invocation_id=invocation_id), searched.look(room_id=room_id)
         return (self.asking, self.look.changed, self.look.names)
 
+    def meanwhile(self, *, room_id: int) -> None:
+        self._held = working.held(room_id=room_id)
 
-def _compose_claimed(claim: Claim, first: _FirstReads) -> int | None:
+    def held(self, *, room_id: int) -> working.Held:
+        if self._held is None or self._held.room_id != room_id:
+            return working.held(room_id=room_id)
+        return self._held
+
+
+def _compose_claimed(claim: Claim, first: _First) -> int | None:
     try:
-        drawn = _draw(first.asking.answer(), first.look)
+        drawn = _draw(first)
     except ComposeError as error:
         with transaction.atomic(durable=True):
             invocations.compose_failed(
@@ -132,12 +143,13 @@ def _compose_claimed(claim: Claim, first: _FirstReads) -> int | None:
 
 def draw(*, invocation_id: int, room_id: int) -> Drawn:
     """The prompt of this row of this room, from what is true now. Writes nothing but, when the talk is long, a summary."""
-    first = _FirstReads()
-    sql.together(*first.of(invocation_id, room_id))
-    return _draw(first.asking.answer(), first.look)
+    first = _First()
+    sql.together(*first.asks(invocation_id=invocation_id, room_id=room_id))
+    return _draw(first)
 
 
-def _draw(who: Asked, look: Look) -> Drawn:
+def _draw(first: _First) -> Drawn:
+    who = first.asking.answer()
     if who.is_gone:
         raise ComposeError("its question was deleted")
     if who.purpose == Purpose.SUMMARY:
@@ -145,7 +157,7 @@ def _draw(who: Asked, look: Look) -> Drawn:
     # Letters know little that the words do not: they are asked only where the words find too little.
     pending = _ask_memory(who) if recall.knows_meanings() else None
     total = _total(who)
-    sections, left_out = outline.fit(_gather(who, pending, look, total=total), total=total)
+    sections, left_out = outline.fit(_gather(who, pending, first, total=total), total=total)
     return _drawn(who, sections, left_out)
 
 
@@ -202,9 +214,9 @@ _STORE: Final = (
 )
 
 
-def _gather(who: Asked, pending: recall.Pending | None, look: Look, *, total: int) -> outline.Gathered:
+def _gather(who: Asked, pending: recall.Pending | None, first: _First, *, total: int) -> outline.Gathered:
     limit = settings.NEXUS_WORKING_MEMORY
-    window = working.Window(room_id=who.room_id, before=who.before, limit=limit)
+    window = working.Window(held=first.held(room_id=who.room_id), before=who.before, limit=limit)
     # Who asks in a thread speaks of its own last lines, which the room's window may have passed.
     own = working.thread(room_id=who.room_id, root=who.thread, before=who.before, limit=limit // 4)
     people = profiles.read(asked=who, speaker_ids=_speakers(in_order([*window.believed, *own])))
@@ -214,7 +226,7 @@ def _gather(who: Asked, pending: recall.Pending | None, look: Look, *, total: in
     usable = tools.allowed(room_id=who.room_id)
     with sql.under_way(window.proof, people, known, pinned, in_short, usable):
         heard = recall.Heard({}) if pending is None else pending.hear(own_id=who.question.id)
-        found = search.search(asked=who, tokens=total, remembered=heard.scores, look=look)
+        found = search.search(asked=who, tokens=total, remembered=heard.scores, look=first.look)
     if pending is None and found.is_all and found.searched > limit:
         heard = _ask_memory(who).hear(own_id=who.question.id)
         found = search.search(asked=who, tokens=total, remembered=heard.scores)

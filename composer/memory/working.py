@@ -6,7 +6,7 @@ Redis holds, per room, a hash of the newest lines by message id. It is believed 
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import LiteralString, cast
+from typing import LiteralString, NamedTuple, cast
 
 import msgspec
 import redis
@@ -108,30 +108,41 @@ def forget(*, room_id: int) -> None:
             _breaker.failed(reason=repr(error))
 
 
+class Held(NamedTuple):
+    """What Redis has of a room, in order. Whether that is all shows a Window."""
+
+    room_id: int
+    lines: Sequence[Line]
+
+
+def held(*, room_id: int) -> Held:
+    return Held(room_id, _load(room_id=room_id))
+
+
 class Window:
     """The last `limit` lines of a room up to and including `before`: what Redis holds, and the proof that it is all."""
 
-    def __init__(self, *, room_id: int, before: Moment, limit: int) -> None:
-        self._room_id = room_id
+    def __init__(self, *, held: Held, before: Moment, limit: int) -> None:
+        self._held = held
         self._before = before
         self._limit = limit
-        self._known = _load(room_id=room_id)
-        self.believed: Sequence[Line] = _upto(self._known, before=before, limit=limit)
+        self.believed: Sequence[Line] = _upto(held.lines, before=before, limit=limit)
         """As good as `lines`, but for what is not yet proven."""
-        self.proof = Ask(_FINGERPRINT, [MAX_LINE_CHARS, room_id, before.at, before.id, limit], _as_sum)
+        self.proof = Ask(_FINGERPRINT, [MAX_LINE_CHARS, held.room_id, before.at, before.id, limit], _as_sum)
 
     def lines(self) -> Sequence[Line]:
         """In order. Read from Postgres where the proof fails."""
+        room_id, known = self._held
         if not self.believed or _sum(self.believed) != self.proof.answer():
-            return _rebuild(room_id=self._room_id, before=self._before, limit=self._limit)
-        if len(self._known) > 2 * (self._limit + SLACK):
-            _drop(room_id=self._room_id, lines=self._known[: -(self._limit + SLACK)])
+            return _rebuild(room_id=room_id, before=self._before, limit=self._limit)
+        if len(known) > 2 * (self._limit + SLACK):
+            _drop(room_id=room_id, lines=known[: -(self._limit + SLACK)])
         return self.believed
 
 
 def window(*, room_id: int, before: Moment, limit: int) -> Sequence[Line]:
     """The last `limit` lines of the room up to and including `before`, in order."""
-    return Window(room_id=room_id, before=before, limit=limit).lines()
+    return Window(held=held(room_id=room_id), before=before, limit=limit).lines()
 
 
 def thread(*, room_id: int, root: str, before: Moment, limit: int) -> list[Line]:

@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, LiteralString, NamedTuple
+from typing import Any, Final, LiteralString, NamedTuple, Protocol
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -31,8 +31,14 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'queued', '', '', 0, 0, 
 ON CONFLICT (message_id, agent_id, purpose, attempt) DO NOTHING RETURNING id"""
 
 
-Reads = Callable[[int, int], Sequence[sql.Ask[Any]]]
-"""Of a row's and its room's number: what is to be known of them."""
+class First(Protocol):
+    """What whoever claims a row wants to know before all else, read beside the claim."""
+
+    def asks(self, *, invocation_id: int, room_id: int) -> Sequence[sql.Ask[Any]]:
+        """Asked in one round trip with the claim's own; once more if another row is taken than was thought."""
+
+    def meanwhile(self, *, room_id: int) -> None:
+        """Done while Postgres looks for the row, if its room is known before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +132,8 @@ def _insert(row: Invocation) -> bool:
     return True
 
 
-def claim_next(*, invocation_id: int, reads: Reads | None = None) -> Claim | None:
+def claim_next(*, invocation_id: int, room_id: int | None = None, first: First | None = None) -> Claim | None:
     """Take the first row of this row's agent that can go now, whichever row it is. None: nothing to do now.
-
-    What `reads` makes of the row's and its room's number is asked in the round trip that takes the row.
 
     Locks the agent's row, so that two workers never pick the same lane. Rows whose agent has no live bridge wait; rows
     whose asker has lost the right fail. Losing a race for the serial room leaves the row queued: whoever frees the room
@@ -137,7 +141,7 @@ def claim_next(*, invocation_id: int, reads: Reads | None = None) -> Claim | Non
     """
     try:
         with transaction.atomic(durable=True):
-            claim = _claim(invocation_id=invocation_id, reads=reads)
+            claim = _claim(invocation_id=invocation_id, room_id=room_id, first=first)
     except IntegrityError:
         return None
     if claim is None:
@@ -146,19 +150,35 @@ def claim_next(*, invocation_id: int, reads: Reads | None = None) -> Claim | Non
     return claim
 
 
-def _claim(*, invocation_id: int, reads: Reads | None) -> Claim | None:
+def _claim(*, invocation_id: int, room_id: int | None, first: First | None) -> Claim | None:
+    found = _look(invocation_id=invocation_id, room_id=room_id, first=first)
     for _ in range(MAX_REFUSALS):
-        # Two statements: what the second sees is from after the lock.
-        agents, rows = sql.batch([(_LOCK_AGENT, [invocation_id]), (_NEXT_ROW, [invocation_id])])
-        if not agents or not rows:
+        if found is None:
             return None
-        agent, row = _Agent(*agents[0]), _Next(*rows[0])
+        agent, row = found
         lane = next((lane for lane in range(agent.lanes) if lane not in row.lanes), None)
         if lane is None:
             return None
         if not _is_stopped(agent=agent, row=row):
-            return _take(agent=agent, row=row, lane=lane, reads=reads)
+            is_other = room_id is None or row.pk != invocation_id
+            return _take(agent=agent, row=row, lane=lane, first=first if is_other else None)
+        found = _look(invocation_id=invocation_id)
     return None
+
+
+def _look(
+    *, invocation_id: int, room_id: int | None = None, first: First | None = None
+) -> tuple["_Agent", "_Next"] | None:
+    agents, rows = sql.Ask(_LOCK_AGENT, [invocation_id], _as_it_is), sql.Ask(_NEXT_ROW, [invocation_id], _as_it_is)
+    if first is None or room_id is None:
+        sql.together(agents, rows)
+    else:
+        # Most likely this very row is taken.
+        with sql.under_way(agents, rows, *first.asks(invocation_id=invocation_id, room_id=room_id)):
+            first.meanwhile(room_id=room_id)
+    if not agents.answer() or not rows.answer():
+        return None
+    return _Agent(*agents.answer()[0]), _Next(*rows.answer()[0])
 
 
 def _is_stopped(*, agent: "_Agent", row: "_Next") -> bool:
@@ -195,11 +215,11 @@ def _is_summary_stopped(*, agent: "_Agent", row: "_Next") -> bool:
     return not row.is_online and transitions.fail_unsent(invocation_id=row.pk, reason="offline")
 
 
-def _take(*, agent: "_Agent", row: "_Next", lane: int, reads: Reads | None) -> Claim | None:
+def _take(*, agent: "_Agent", row: "_Next", lane: int, first: First | None) -> Claim | None:
     serial_room = row.room_id if row.is_serial and row.purpose == Purpose.ANSWER else None
     lease = timedelta(seconds=settings.NEXUS_COMPOSE_LEASE_S)
     take = sql.Ask(_TAKE, [lane, serial_room, lease, row.pk, row.fence], bool)
-    sql.together(take, *(reads(row.pk, row.room_id) if reads is not None else ()))
+    sql.together(take, *(first.asks(invocation_id=row.pk, room_id=row.room_id) if first is not None else ()))
     if not take.answer():
         return None
     if row.is_place_told:
@@ -207,7 +227,11 @@ def _take(*, agent: "_Agent", row: "_Next", lane: int, reads: Reads | None) -> C
     return Claim(invocation_id=row.pk, fence=row.fence + 1, room_id=row.room_id, agent_id=agent.pk)
 
 
-# The statements of a claim.
+# The statements of a claim. Two to look for the row: what the second sees is from after the lock.
+
+
+def _as_it_is(rows: sql.Rows) -> sql.Rows:
+    return rows
 
 
 class _Agent(NamedTuple):
