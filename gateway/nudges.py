@@ -37,9 +37,10 @@ SEND_TIMEOUT_S = 1.0
 Act = Callable[["Courier"], Any]
 
 
-def hub(*, bridge_id: int) -> None:
-    """After commit: the gateway that holds this bridge's session looks what it has to send."""
-    _after_commit(partial(Courier.to_group, group=HUB_GROUP, body={"type": "nudge", "bridge": bridge_id}))
+def hub(*, bridge_id: int, is_offer: bool = False) -> None:
+    """After commit: the gateway that holds this bridge's session looks what it has to send; at offers only if it is one."""
+    body = {"type": "nudge", "bridge": bridge_id, "is_offer": is_offer}
+    _after_commit(partial(Courier.to_group, group=HUB_GROUP, body=body))
 
 
 def chat(*, agent_id: int | None, room_id: int | None = None, invocation_id: int | None = None) -> None:

@@ -114,21 +114,24 @@ class _Due(NamedTuple):
     purpose: str
 
 
-def due(*, known: Iterable[Known]) -> list[Errand]:
-    """What these sessions are to be told and have not been told just now."""
+def due(*, known: Iterable[Known], only_rows: bool = False) -> list[Errand]:
+    """What these sessions are to be told and have not been told just now. `only_rows`: prompts and cancels, which is less to read."""
     by_session = {one.session: one.offered for one in known}
     told = [key for offered in by_session.values() for key in offered]
     sessions = list(by_session)
+    rows = (_DUE, [sessions, [pk for pk, _ in told], [fence for _, fence in told], ROUND_LIMIT])
+    if only_rows:
+        return _of_rows(sql.rows(*rows))
     due_now, decided, steers = sql.batch(
-        [
-            (_DUE, [sessions, [pk for pk, _ in told], [fence for _, fence in told], ROUND_LIMIT]),
-            (_DECIDED, [sessions, DECISION_KNOWN_S, ROUND_LIMIT]),
-            (_STEERS, [sessions, ROUND_LIMIT]),
-        ]
+        [rows, (_DECIDED, [sessions, DECISION_KNOWN_S, ROUND_LIMIT]), (_STEERS, [sessions, ROUND_LIMIT])]
     )
-    found = [_Due(*row) for row in due_now]
-    offers = _offers([row for row in found if not row.is_cancelled])
-    return [*offers, *(_cancel(row) for row in found if row.is_cancelled), *_decisions(decided), *_steers(steers)]
+    return [*_of_rows(due_now), *_decisions(decided), *_steers(steers)]
+
+
+def _of_rows(found: sql.Rows) -> list[Errand]:
+    rows = [_Due(*row) for row in found]
+    offers = _offers([row for row in rows if not row.is_cancelled])
+    return [*offers, *(_cancel(row) for row in rows if row.is_cancelled)]
 
 
 def _offers(rows: list[_Due]) -> list[Errand]:

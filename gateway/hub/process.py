@@ -43,6 +43,8 @@ SILENT_S: Final = 30.0
 """Rounds that fail for this long make the gateway say so at /healthz."""
 
 LISTEN_AGAIN_S: Final = 1.0
+LEAVE_S: Final = 0.001
+"""Frames leave first; a log line about one would take as long again."""
 
 
 class Hub:
@@ -55,7 +57,7 @@ class Hub:
         self.connections: set[Connection] = set()
         self._by_bridge: dict[int, Connection] = {}
         self._threads = DatabaseThreads(name="hub-control", count=2)
-        self._dirty: set[int] = set()
+        self._dirty: dict[int, bool] = {}
         self._wake = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
 
@@ -119,10 +121,10 @@ class Hub:
             _send_away(earlier, Lost.OVERTAKEN if earlier.journal == hello.journal else Lost.REPLACED)
         return reception
 
-    def nudge(self, *, bridge_id: int) -> None:
-        """Look at once what this bridge is to be told, if it is here."""
+    def nudge(self, *, bridge_id: int, is_offer: bool = False) -> None:
+        """Look at once what this bridge is to be told, if it is here; `is_offer`: most likely a prompt, and nothing else."""
         if bridge_id in self._by_bridge:
-            self._dirty.add(bridge_id)
+            self._dirty[bridge_id] = is_offer and self._dirty.get(bridge_id, True)
             self._wake.set()
 
     # Errands
@@ -131,39 +133,32 @@ class Hub:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            dirty, self._dirty = self._dirty, set()
+            dirty, self._dirty = self._dirty, {}
             here = [self._by_bridge[bridge_id] for bridge_id in dirty if bridge_id in self._by_bridge]
             try:
-                await self._tell(here)
+                await self._tell(here, only_rows=all(dirty.values()))
                 await self._keep(here)
             except (DatabaseError, InterfaceError) as error:
                 # The next round finds the same errands.
                 logger.warning("errands wait for the database", extra={"error": repr(error)})
 
-    async def _tell(self, connections: Iterable[Connection]) -> None:
-        """Send what the rows ask for and this connection was not told a moment ago."""
+    async def _tell(self, connections: Iterable[Connection], *, only_rows: bool = False) -> None:
+        """Send what the rows ask for and this connection was not told a moment ago. See `outgoing.due`."""
         by_session = {one.session: one for one in connections if not one.is_closing}
         if not by_session:
             return
         known = [_known(one) for one in by_session.values()]
         began_at = time.time()
-        for errand in await self._threads.run_twice(lambda: outgoing.due(known=known)):
-            connection = by_session[errand.session]
-            if errand.kind == "offer":
-                if errand.key in _known(connection).offered:
-                    continue
-                connection.offered[errand.key] = time.monotonic()
-            elif errand.kind == "decision":
-                if errand.key[0] in connection.decisions:
-                    continue
-                connection.decisions.add(errand.key[0])
-            elif errand.kind == "steer":
-                if errand.key[0] in connection.steers:
-                    continue
-                connection.steers.add(errand.key[0])
-            connection.post(errand.frame)
+        found = await self._threads.run_twice(lambda: outgoing.due(known=known, only_rows=only_rows))
+        told = [errand for errand in found if _is_news(by_session[errand.session], errand)]
+        for errand in told:
+            by_session[errand.session].post(errand.frame)
+        if told:
+            await asyncio.sleep(LEAVE_S)
+        for errand in told:
             metrics.FRAMES.labels(errand.kind).inc()
-            extra = {"invocation": errand.invocation, "kind": errand.kind, "bridge": connection.bridge_id}
+            bridge_id = by_session[errand.session].bridge_id
+            extra = {"invocation": errand.invocation, "kind": errand.kind, "bridge": bridge_id}
             logger.info("bridge told", extra=extra)
             if errand.kind == "offer":
                 traces.record("hub.offer", invocation_id=errand.invocation, began_at=began_at)
@@ -234,7 +229,7 @@ class Hub:
                 await layer.group_add(nudges.HUB_GROUP, channel)
                 while True:
                     message = await layer.receive(channel)
-                    self.nudge(bridge_id=int(message["bridge"]))
+                    self.nudge(bridge_id=int(message["bridge"]), is_offer=bool(message.get("is_offer")))
             # The layer raises whatever its Redis client does; none of it may end the listening.
             except Exception as error:  # noqa: BLE001
                 logger.warning("no nudges", extra={"error": repr(error)})
@@ -260,6 +255,24 @@ def _known(connection: Connection) -> outgoing.Known:
     for key in [key for key, at in connection.offered.items() if at < recent]:
         del connection.offered[key]
     return outgoing.Known(session=connection.session, offered=frozenset(connection.offered))
+
+
+def _is_news(connection: Connection, errand: outgoing.Errand) -> bool:
+    """Whether this connection has not been told; from now on it has."""
+    match errand.kind:
+        case "offer" if errand.key in _known(connection).offered:
+            return False
+        case "offer":
+            connection.offered[errand.key] = time.monotonic()
+        case "decision" if errand.key[0] in connection.decisions:
+            return False
+        case "decision":
+            connection.decisions.add(errand.key[0])
+        case "steer" if errand.key[0] in connection.steers:
+            return False
+        case "steer":
+            connection.steers.add(errand.key[0])
+    return True
 
 
 def _send_away(connection: Connection, lost: Lost) -> None:

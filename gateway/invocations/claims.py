@@ -284,7 +284,7 @@ _NEXT_ROW: Final = (
 )
 
 # A claim need not outlive a crash of Postgres: without it the row is queued again, and whoever holds it finds that out when
-# it hands its prompt over, whose commit waits for the disk and brings the claim's with it.
+# it hands its prompt over. The offer's commit waits for the disk and brings this one's with it.
 _TAKE: Final = (
     "UPDATE invocations SET state = 'composing', composing_at = statement_timestamp(), fence = fence + 1, lane = %s,"
     " serial_room_id = %s, lease_until = statement_timestamp() + %s, bridge_session = '', journal = '', last_seq = 0"

@@ -31,9 +31,11 @@ def composed(
     return bool(sql.execute(f"{_COMPOSED} {store}", [invocation_id, fence, *values]))
 
 
+# Nothing leaves the host before the offer, whose commit waits for the disk and brings this one's with it. After a crash of
+# Postgres in between, the row is composed once more.
 _COMPOSED: Final = (
     "WITH moved AS (UPDATE invocations SET state = 'composed', composed_at = statement_timestamp(), lease_until = NULL"
-    " WHERE id = %s AND state = 'composing' AND fence = %s RETURNING id)"
+    " WHERE id = %s AND state = 'composing' AND fence = %s RETURNING id, set_config('synchronous_commit', 'off', true))"
 )
 
 
@@ -83,7 +85,7 @@ def _offer(*, invocation_id: int) -> bool:
     if not offered:
         return False
     ((bridge_id,),) = offered
-    nudges.hub(bridge_id=bridge_id)
+    nudges.hub(bridge_id=bridge_id, is_offer=True)
     return True
 
 
