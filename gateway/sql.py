@@ -4,7 +4,9 @@ The ORM builds a statement for about half a millisecond, and Postgres plans it a
 constant texts, prepared once per connection. What is rare uses the ORM.
 """
 
+import contextlib
 import select
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, LiteralString, TypeVar
@@ -12,27 +14,30 @@ from typing import Any, Generic, LiteralString, TypeVar
 import psycopg
 from django.db import connection
 
-Rows = list[tuple[Any, ...]]
+from gateway.prepared import Result, Rows, Statement, Statements
+
+__all__ = ["Ask", "Rows", "batch", "drop_if_dead", "execute", "rows", "together", "under_way"]
+
 Answer = TypeVar("Answer")
 
 
 def rows(statement: LiteralString, parameters: Sequence[Any]) -> Rows:
     """All rows of a prepared statement, on Django's own connection and in its transaction."""
-    with _cursor() as cursor:
-        cursor.execute(statement, parameters, prepare=True)
-        return cursor.fetchall()
+    return batch([(statement, parameters)])[0]
 
 
 def execute(statement: LiteralString, parameters: Sequence[Any]) -> int:
-    """Run a prepared statement that returns nothing; how many rows it touched."""
-    with _cursor() as cursor:
-        return cursor.execute(statement, parameters, prepare=True).rowcount
+    """Run a prepared statement; how many rows it touched."""
+    with _sent([(statement, parameters)]) as results:
+        pass
+    return results[0].touched
 
 
-def batch(statements: Sequence[tuple[LiteralString, Sequence[Any]]]) -> list[Rows]:
+def batch(statements: Sequence[Statement]) -> list[Rows]:
     """The rows of several prepared statements in one round trip; each sees what those before it did."""
-    with _sent(statements) as cursors:
-        return [cursor.fetchall() for cursor in cursors]
+    with _sent(statements) as results:
+        pass
+    return [one.rows for one in results]
 
 
 class Ask(Generic[Answer]):
@@ -58,11 +63,14 @@ def together(*asks: Ask[Any]) -> None:
 
 @contextmanager
 def under_way(*asks: Ask[Any]) -> Iterator[None]:
-    """Ask all of them, and let the block work while Postgres does; it ends when all are answered."""
-    with _sent([(ask.statement, ask.parameters) for ask in asks]) as cursors:
+    """Ask all of them, and let the block work while Postgres does; it ends when all are answered.
+
+    The block may ask more by this module's functions, and not by the ORM.
+    """
+    with _sent([(ask.statement, ask.parameters) for ask in asks]) as results:
         yield
-        for ask, cursor in zip(asks, cursors, strict=True):
-            ask.rows = cursor.fetchall()
+    for ask, result in zip(asks, results, strict=True):
+        ask.rows = result.rows
 
 
 def drop_if_dead() -> None:
@@ -76,25 +84,31 @@ def drop_if_dead() -> None:
 
 
 @contextmanager
-def _sent(
-    statements: Sequence[tuple[LiteralString, Sequence[Any]]],
-) -> Iterator[list[psycopg.Cursor[tuple[Any, ...]]]]:
-    """A cursor for each, in their order. What the block asks besides is answered behind them."""
-    with _cursor() as first, first.connection.pipeline():
-        cursors = [psycopg.Cursor(first.connection) for _ in statements]
-        for cursor, (statement, parameters) in zip(cursors, statements, strict=True):
-            cursor.execute(statement, parameters, prepare=True)
-        yield cursors
+def _sent(asked: Sequence[Statement]) -> Iterator[list[Result]]:
+    """Sent before the block; what they answered stands in the list after it."""
+    results: list[Result] = []
+    with connection.wrap_database_errors:
+        statements = _statements()
+        flight = statements.send(asked)
+    try:
+        yield results
+    except BaseException:
+        with contextlib.suppress(psycopg.Error):
+            statements.receive(flight)
+        raise
+    with connection.wrap_database_errors:
+        results += statements.receive(flight)
 
 
-@contextmanager
-def _cursor() -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+def _statements() -> Statements:
+    """Of this thread's connection, which is opened where it is not."""
     connection.close_if_health_check_failed()
     connection.ensure_connection()
-    raw: psycopg.Connection[tuple[Any, ...]] = connection.connection
-    with connection.wrap_database_errors:
-        # Django switches preparing off, for poolers between it and Postgres; its own cursors never prepare.
-        if raw.prepare_threshold is None:
-            raw.prepare_threshold = 5
-        with psycopg.Cursor(raw) as cursor:
-            yield cursor
+    raw: psycopg.Connection[Any] = connection.connection
+    known: Statements | None = getattr(_here, "statements", None)
+    if known is None or known.raw is not raw:
+        known = _here.statements = Statements(raw)
+    return known
+
+
+_here = threading.local()
