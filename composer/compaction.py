@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from composer import budget
 from composer.landmarks import by_relevance
 from composer.memory import embedder
-from composer.memory.lines import SELECTED, SENDERS, SPOKEN, Line, Moment, in_order, micros
+from composer.memory.lines import SELECTED, SENDERS, SPOKEN, Line, Moment, as_said, in_order, micros
 from composer.models import Summary
 from composer.summarizer import Summarizer, SummarizerError, from_settings
 from gateway.sql import Ask, Rows
@@ -57,12 +57,14 @@ class Compacted:
     message_count: int
     tier: str = SPAN
 
-    def covers(self, line: Line) -> bool:
-        """Whether the summary stands in place of this line. Those of threads and days stand beside theirs."""
+    def uncovered(self, lines: list[Line]) -> list[Line]:
+        """Those in whose place the summary does not stand. Summaries of threads and days stand beside theirs."""
         if self.tier != SPAN:
-            return False
+            return lines
+        first, last = self.first, self.last
         # A message that arrived late has a time inside the stretch but an id above it; it is not in the summary.
-        return self.first <= line.order <= self.last and line.id <= max(self.first.id, self.last.id)
+        newest = max(first.id, last.id)
+        return [line for line in lines if not (first <= as_said(line) <= last and line.id <= newest)]
 
 
 def landmarks(*, room_id: int, question: str = "") -> Ask[list[Pinned]]:

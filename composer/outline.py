@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from composer import budget, compaction, prompt
 from composer.asked import Asked
 from composer.budget import Budget
-from composer.compaction import SPAN, Compacted, Pinned
-from composer.memory.lines import Line
+from composer.compaction import Compacted, Pinned
+from composer.memory.lines import Line, as_said
 from composer.memory.profiles import Known
 from composer.memory.recall import Recalled
 from composer.prompt import Piece, Section, Speakers, Threads
@@ -84,8 +84,8 @@ class _Outline:
         tools, question = self._tools(), self._question()
         fixed = sum(prompt.cost(section) for section in (*head, tools, question))
         talk = [line for line in self._it.window if line.id not in self._shown]
-        if spans := [summary for summary in self._it.summaries if summary.tier == SPAN]:
-            talk = [line for line in talk if not any(summary.covers(line) for summary in spans)]
+        for summary in self._it.summaries:
+            talk = summary.uncovered(talk)
         talk, fresh = self._compacted(talk, room=self._line - fixed)
         summaries = [*fresh, *self._it.summaries]
         last = self._last(talk, room=self._line - fixed)
@@ -187,7 +187,7 @@ class _Outline:
                 kept.append(line)
         self._note("recalled", len(candidates) - len(kept), "budget, best first")
         self._shown |= {line.id for line in kept}
-        kept.sort(key=lambda line: line.order)
+        kept.sort(key=as_said)
         return Section("Recalled", [*trouble, *prompt.dated(kept, threads=self._threads, as_piece=self._piece)])
 
     def _newest(self, lines: Sequence[Line], *, room: int, places: set[Place]) -> tuple[list[Line], int]:

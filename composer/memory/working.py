@@ -135,7 +135,7 @@ class Window:
         room_id, known = self._held
         if not self.believed or _sum(self.believed) != self.proof.answer():
             return _rebuild(room_id=room_id, before=self._before, limit=self._limit)
-        if len(known) > 2 * (self._limit + SLACK):
+        if len(known) > self._limit + 2 * SLACK:
             _drop(room_id=room_id, lines=known[: -(self._limit + SLACK)])
         return self.believed
 

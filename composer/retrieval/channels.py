@@ -96,8 +96,7 @@ def _akin(
 ) -> dict[int, float]:
     """Terms that stand out in the messages that fit best, and their weights; none of those that were asked for."""
     places = np.flatnonzero(is_hit)
-    if len(places) > AKIN_MESSAGES:
-        places = places[np.argpartition(-fit[places], AKIN_MESSAGES)[:AKIN_MESSAGES]]
+    places = best_of(places, fit, AKIN_MESSAGES)
     most = max(AKIN_MESSAGES, AKIN_SHARE * index.count)
     said = Counter[int]()
     for place in places:
@@ -109,6 +108,16 @@ def _akin(
     }
     best = sorted(found.items(), key=lambda one: -one[1])[:AKIN_TERMS]
     return {number: AKIN * amount / best[0][1] for number, amount in best if amount}
+
+
+def best_of(places: npt.NDArray[np.intp], fit: Floats, count: int) -> npt.NDArray[np.intp]:
+    """So many of the places that fit best, in no order. Of those that fit alike some may be left out."""
+    if len(places) <= count:
+        return places
+    fits = fit[places]
+    last = np.partition(fits, len(fits) - count)[len(fits) - count]
+    above, alike = places[fits > last], places[fits == last]
+    return np.concatenate([above, alike[: count - len(above)]])
 
 
 def _by(index: RoomIndex, query: Query) -> npt.NDArray[np.bool_]:

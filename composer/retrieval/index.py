@@ -249,9 +249,10 @@ _COLUMNS: Final[dict[str, tuple[type, int]]] = {
     "chars": (np.int32, 0),
     "said": (np.int64, 0),
     "digest": (np.int64, 0),
-    "group": (np.int32, 0),
+    # Places and groups are what numpy counts by: of any other kind it makes a copy first.
+    "group": (np.intp, 0),
     "alive": (np.bool_, 0),
     "asks": (np.bool_, 0),
     "timed": (np.bool_, 0),
-    "beside": (np.int32, 2 * REACH),
+    "beside": (np.intp, 2 * REACH),
 }

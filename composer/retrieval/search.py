@@ -66,9 +66,7 @@ def _best(room: SearchedRoom, *, asked: Asked, tokens: int, remembered: Mapping[
         _query(room, asked), remembered=remembered, memory_weight=weight, before=(asked.before.ts, asked.before.id)
     )
     scored = channels.score(index, query)
-    places = np.flatnonzero(scored.is_hit)
-    if len(places) > MAX_LINES:
-        places = places[np.argpartition(-scored.fit[places], MAX_LINES)[:MAX_LINES]]
+    places = channels.best_of(np.flatnonzero(scored.is_hit), scored.fit, MAX_LINES)
     # Of two that fit alike the newer one.
     places = places[np.lexsort((-index.column("ts")[places], -scored.fit[places]))]
     prices = index.column("chars")[places] // CHARS_PER_TOKEN + 4

@@ -60,7 +60,7 @@ class Words:
     def __init__(self, index: RoomIndex, alive: Alive) -> None:
         self._index = index
         self._alive = alive
-        self._group = index.column("group").astype(np.int64)
+        self._group = index.column("group")
         self._beside = index.column("beside")
         # One place more: a neighbour that is not there has place -1, which is the last of the row before.
         self._width = index.count + 1
@@ -103,7 +103,7 @@ class Words:
         own = np.bincount(places, minlength=self._width).astype(np.float32)
         # Neighbours lend to each other alike, so what is lent to a place is what its neighbours have.
         around = own.copy()
-        around[:-1] += own[self._beside] @ NEIGHBOUR_WEIGHTS
+        around[:-1] += own.take(self._beside, mode="wrap") @ NEIGHBOUR_WEIGHTS
         together = np.bincount(self._group[places], minlength=self._groups).astype(np.float32)
         rare = weight * rarity(int(np.count_nonzero(own)), self._alive.count)
         self.own += _saturated(own, self._own_norm, rare)[:-1]
