@@ -43,6 +43,7 @@ class Flight:
 
     expected: list[tuple[_Key | None, bool]]
     results: list[Result] | None = None
+    failed: psycopg.Error | None = None
 
 
 class Statements:
@@ -76,12 +77,12 @@ class Statements:
         if flight.results is None:
             self._flight = None
             try:
-                flight.results, failed = self._receive(flight)
+                flight.results, flight.failed = self._receive(flight)
             except BaseException:
                 self.raw.close()
                 raise
-            if failed is not None:
-                raise failed
+        if flight.failed is not None:
+            raise flight.failed
         return flight.results
 
     def _bound(self, text: str, parameters: Sequence[Any]) -> tuple[_Key, Sequence[Any], Sequence[pq.Format]]:

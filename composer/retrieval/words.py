@@ -60,7 +60,7 @@ class Words:
     def __init__(self, index: RoomIndex, alive: Alive) -> None:
         self._index = index
         self._alive = alive
-        self._group = index.column("group")
+        self._group: Ints = index.column("group")
         self._beside = index.column("beside")
         # One place more: a neighbour that is not there has place -1, which is the last of the row before.
         self._width = index.count + 1

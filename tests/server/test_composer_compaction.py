@@ -167,7 +167,7 @@ def test_a_message_that_arrives_late_is_not_covered_by_an_older_summary(backend,
 
     found = working.window(room_id=backend.pk, before=_last(said), limit=20)
 
-    assert [line.id for line in summary.uncovered(found)] == [late.pk]
+    assert [line.id for line in summary.uncovered(list(found))] == [late.pk]
 
 
 def test_what_came_from_a_deleted_message_goes_with_it(backend, bob):
