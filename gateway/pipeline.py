@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway import nudges
 
@@ -23,7 +23,7 @@ def start(*, invocation_ids: Iterable[int], room_id: int | None = None) -> None:
 
 def run(*, invocation_id: int) -> None:
     """After commit: ask a worker to dispatch a composed row."""
-    nudges.publish(act=lambda producer: _publish_one(producer, RUN_TASK, (invocation_id,), "run"))
+    nudges.publish(act=partial(_publish, name=RUN_TASK, queue="run", args=(invocation_id,)))
 
 
 def remember() -> None:
@@ -35,29 +35,21 @@ def remember() -> None:
 
 
 def _publish_remember(producer: "Producer") -> None:
-    _publish_one(producer, REMEMBER_TASK, (), "memory")
+    _publish(producer, REMEMBER_TASK, "memory")
 
 
 def publish_chain(producer: "Producer", invocation_id: int, room_id: int | None = None) -> None:
     """Publish now, on this producer."""
-    # Here and not above: Celery is 10 MiB, and some programs ask about rows and never publish.
     from celery import Signature
 
-    from nexus_project.celery import app as celery_app
-
-    then_run = Signature(RUN_TASK, options={"queue": "run"}, app=celery_app)
-    celery_app.send_task(
-        COMPOSE_TASK,
-        kwargs={"invocation_id": invocation_id, "room_id": room_id},
-        chain=[then_run],
-        queue="compose",
-        producer=producer,
-        retry=False,
-        ignore_result=True,
+    chain = [Signature(RUN_TASK, options={"queue": "run"})]
+    _publish(
+        producer, COMPOSE_TASK, "compose", kwargs={"invocation_id": invocation_id, "room_id": room_id}, chain=chain
     )
 
 
-def _publish_one(producer: "Producer", name: str, args: tuple[int, ...], queue: str) -> None:
-    from nexus_project.celery import app as celery_app
+def _publish(producer: "Producer", name: str, queue: str, **what: Any) -> None:
+    # Here and not above: Celery is 10 MiB, and some programs ask about rows and never publish.
+    from nexus_project.celery import app
 
-    celery_app.send_task(name, args=args, queue=queue, producer=producer, retry=False, ignore_result=True)
+    app.send_task(name, queue=queue, producer=producer, retry=False, ignore_result=True, **what)
