@@ -16,14 +16,13 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from composer.memory import working
 from composer.memory.lines import MAX_LINE_CHARS, Line
-from gateway import commands, mentions, nudges, pipeline, sql
-from gateway.ingest import asking, keeping, rows
-from gateway.ingest.asking import Question
+from gateway import commands, nudges, pipeline, sql
+from gateway.ingest import asking, keeping, rows, wishes
 from gateway.ingest.batches import Batch, Outcome, Versions, fold
 from gateway.ingest.rows import Bots, Person, Stored
 from gateway.invocations import OPEN, replies, request_cancel
-from gateway.models import Invocation, RoomKind, SetAside
-from gateway.rocketchat.events import ChatMessage, Document, moment
+from gateway.models import Invocation, SetAside
+from gateway.rocketchat.events import ChatMessage, Document
 from gateway.watch import figures
 
 logger = logging.getLogger(__name__)
@@ -229,10 +228,10 @@ class Ingest:
     ) -> None:
         now = datetime.fromtimestamp(self._clock(), tz=UTC)
         programs = rows.PROGRAM_ACCOUNTS | bots.usernames.keys()
-        questions, orders = _wishes(found, stored=stored, known=known, people=people, bots=bots, programs=programs)
+        questions, orders = wishes.find(found, stored=stored, known=known, people=people, bots=bots, programs=programs)
         keeping.keep(found, stored=stored, known=known, bots=bots, programs=programs)
         # An open question of an agent takes the next fitting reply before the queue does.
-        questions = [one for one in questions if not (one.room_id in waiting and _is_reply(one, bots=bots))]
+        questions = [one for one in questions if not (one.room_id in waiting and wishes.is_reply(one, bots=bots))]
         asked = asking.find_asked(questions, bots=bots) if questions else []
         if asked:
             opening = asking.open_asked(asked, now=now)
@@ -248,51 +247,6 @@ class Ingest:
                 commands.react(one.newest.reactions, message_id=row.pk, rc_id=one.newest.rc_id, bots=bots.usernames)
 
 
-def _wishes(
-    found: Sequence[Versions],
-    *,
-    stored: dict[str, Stored],
-    known: dict[str, tuple[int, str]],
-    people: dict[str, int],
-    bots: Bots,
-    programs: Collection[str],
-) -> tuple[list[Question], list[tuple[commands.Command, commands.Place]]]:
-    """What new messages of people may ask of agents, and what they command."""
-    questions: list[Question] = []
-    orders: list[tuple[commands.Command, commands.Place]] = []
-    for one in found:
-        row = stored.get(one.newest.rc_id)
-        if row is None or not row.is_new or one.newest.is_tombstone:
-            continue
-        if not mentions.may_ask(one.first, programs=programs):
-            continue
-        room_id, kind = known[one.newest.rid]
-        question = Question(row.pk, room_id, kind, people[one.newest.user_id], one.first)
-        text = "" if one.first.is_encrypted else one.first.text
-        command = commands.parse(text, usernames=bots.usernames)
-        if command is not None:
-            orders.append((command, _place(question)))
-        elif asking.may_matter(one.first, room_kind=kind, bots=bots):
-            questions.append(question)
-    return questions, orders
-
-
-def _is_reply(question: Question, *, bots: Bots) -> bool:
-    said = question.said
-    answer = replies.take(
-        room_id=question.room_id,
-        thread=said.thread,
-        user_id=question.user_id,
-        is_dm=question.room_kind == RoomKind.DM,
-        named=frozenset(bots.agents[user_id] for user_id in said.mentions if user_id in bots.agents),
-        text=said.text,
-        at=moment(said.ts),
-    )
-    if answer:
-        commands.answer(place=_place(question), text=answer)
-    return answer is not None
-
-
 def _is_buried(one: Versions, stored: dict[str, Stored]) -> bool:
     return one.newest.is_tombstone and one.newest.rc_id in stored
 
@@ -300,18 +254,6 @@ def _is_buried(one: Versions, stored: dict[str, Stored]) -> bool:
 def _is_new(stored: dict[str, Stored], said: ChatMessage) -> bool:
     row = stored.get(said.rc_id)
     return row is not None and row.is_new
-
-
-def _place(question: Question) -> commands.Place:
-    said = question.said
-    return commands.Place(
-        message_id=question.pk,
-        rc_id=said.rc_id,
-        room_id=question.room_id,
-        thread=said.thread,
-        user_id=question.user_id,
-        ts=said.ts,
-    )
 
 
 def _set_aside(document: Document, *, reason: str) -> None:
