@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), 
 
 @pytest.fixture
 def room(settings):
-    settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
+    # Memory that is asked with every prompt, and is away.
+    settings.NEXUS_EMBEDDER_URL = settings.NEXUS_MEM0_URL = "http://127.0.0.1:9"
     settings.NEXUS_PUBLIC_URL = "https://nexus.example"
     return make_room(members=(make_user("alice"), make_user("bob")))
 

@@ -251,7 +251,8 @@ class Guard:
     def _go_on_settling(self) -> None:
         if not self._settle_until:
             return
-        left = self._tree.leftovers(known=self._known)
+        # Twice: who loses its parent during one look may stand below neither the old one nor us.
+        left = self._tree.leftovers(known=self._known) or self._tree.leftovers(known=self._known)
         if left and time.monotonic() >= self._settle_until:
             self._signal_leftovers(signal.SIGKILL)
         if not left:
