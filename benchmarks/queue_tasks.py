@@ -37,7 +37,7 @@ _marks = redis.Redis.from_url(f"{os.environ['NEXUS_REDIS_URL']}/3")
 
 
 @app.task(name="composer.compose")
-def compose(*, invocation_id: int) -> int:
+def compose(*, invocation_id: int, **_: object) -> int:
     return invocation_id
 
 

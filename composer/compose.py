@@ -74,6 +74,9 @@ class Turn:
         self._lock.close()
         if self._room_id is None:
             return
+        if self._composed_id is not None:
+            # Here and not before: whoever waits for the answer does not wait for a line in a log.
+            logger.info("composed", extra={"invocation": self._composed_id})
         follower = invocations.next_in_room(room_id=self._room_id)
         # A row that this worker has just failed to claim is left to whoever stands in its way, and to the sweep.
         if follower is not None and (self._composed_id is not None or follower != self._invocation_id):
@@ -137,7 +140,6 @@ def _compose_claimed(claim: Claim, first: _First) -> int | None:
         return None
     if not hand_over(claim=claim, drawn=drawn):
         return None
-    logger.info("composed", extra={"invocation": claim.invocation_id, "token_count": drawn.token_count})
     return claim.invocation_id
 
 

@@ -94,6 +94,7 @@ def do_waiting_work() -> None:
     for invocation_id in _queued():
         claimed = claim_and_compose(invocation_id=invocation_id)
         if claimed is not None:
+            logger.info("composed by the sweep", extra={"invocation": claimed})
             offer(invocation_id=claimed)
     for invocation_id in _composed():
         offer(invocation_id=invocation_id)

@@ -10,7 +10,7 @@ from django.conf import settings
 from gateway import mentions, sql
 from gateway.ingest import attachments
 from gateway.ingest.rows import Bots
-from gateway.invocations import chat_message_id, open_invocation, wording
+from gateway.invocations import Asking, chat_message_id, open_row, wording
 from gateway.invocations.transitions import fail_unsent
 from gateway.models import (
     Agent,
@@ -19,11 +19,9 @@ from gateway.models import (
     Notice,
     NoticeKind,
     Purpose,
-    Room,
     RoomKind,
     RoomMember,
     State,
-    User,
 )
 from gateway.rocketchat.events import ChatMessage, moment
 
@@ -119,22 +117,32 @@ def open_one(*, question: Question, agent: Agent, now: datetime, is_encrypted: b
     """Open the row. One of an encrypted room fails, and one that comes too late to be answered unasked, with the way to
     ask again.
     """
-    at = moment(question.said.ts)
-    # Known by what was just stored; reading the rows again would cost a mention two queries.
-    room = Room(pk=question.room_id, rid=question.said.rid, kind=question.room_kind)
-    user = User(pk=question.user_id, rocketchat_id=question.said.user_id, username=question.said.username)
-    message = Message(
-        pk=question.pk, rc_id=question.said.rc_id, room=room, user=user, thread=question.said.thread, ts=at
+    said, at = question.said, moment(question.said.ts)
+    invocation_id = open_row(
+        Asking(
+            message_id=question.pk,
+            agent=agent,
+            room_id=question.room_id,
+            rid=said.rid,
+            thread=said.thread,
+            root_asker_id=question.user_id,
+            is_member=is_member,
+        )
     )
-    row = open_invocation(message=message, room=room, agent=agent, root_asker=user, is_member=is_member)
-    if row is None:
+    if invocation_id is None:
         return False
-    if is_encrypted or question.said.is_encrypted:
-        fail_unsent(invocation_id=row.pk, reason="encrypted")
+    if is_encrypted or said.is_encrypted:
+        fail_unsent(invocation_id=invocation_id, reason="encrypted")
     elif (now - at).total_seconds() > settings.NEXUS_MENTION_MAX_AGE_S:
-        fail_unsent(invocation_id=row.pk, reason="too_old", detail=wording.age(since=at, now=now))
-    elif question.said.attachments or question.said.thread:
-        attachments.want(row=row, message=message, said=question.said.attachments)
+        fail_unsent(invocation_id=invocation_id, reason="too_old", detail=wording.age(since=at, now=now))
+    elif said.attachments or said.thread:
+        attachments.want(
+            invocation_id=invocation_id,
+            message_id=question.pk,
+            room_id=question.room_id,
+            thread=said.thread,
+            said=said.attachments,
+        )
     return True
 
 

@@ -23,24 +23,24 @@ Wanted = tuple[int, Document]
 """(row of the message, what the chat says of its file)."""
 
 
-def want(*, row: Invocation, message: Message, said: Iterable[Document]) -> int:
+def want(*, invocation_id: int, message_id: int, room_id: int, thread: str, said: Iterable[Document]) -> int:
     """In the transaction that opened the row; returns how many files have to be fetched first."""
-    wanted = [(message.pk, document) for document in said]
-    if message.thread:
-        wanted += _of_thread(message)
+    wanted = [(message_id, document) for document in said]
+    if thread:
+        wanted += _of_thread(thread, room_id=room_id, but=message_id)
     if not wanted:
         return 0
     count = _store(wanted)
     if count:
-        Invocation.objects.filter(pk=row.pk).update(files_until=Now() + timedelta(seconds=FETCH_S))
+        Invocation.objects.filter(pk=invocation_id).update(files_until=Now() + timedelta(seconds=FETCH_S))
     return count
 
 
-def _of_thread(message: Message) -> Iterator[Wanted]:
-    thread = Message.objects.filter(
-        Q(thread=message.thread) | Q(rc_id=message.thread), room_id=message.room_id, deleted_at=None
-    ).exclude(attachments=[])
-    for pk, attachments in thread.exclude(pk=message.pk).order_by("-ts").values_list("pk", "attachments")[:MAX_FILES]:
+def _of_thread(thread: str, *, room_id: int, but: int) -> Iterator[Wanted]:
+    """`but`: the question's own message."""
+    found = Message.objects.filter(Q(thread=thread) | Q(rc_id=thread), room_id=room_id, deleted_at=None)
+    with_files = found.exclude(attachments=[]).exclude(pk=but)
+    for pk, attachments in with_files.order_by("-ts").values_list("pk", "attachments")[:MAX_FILES]:
         yield from ((pk, document) for document in attachments)
 
 

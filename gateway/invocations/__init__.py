@@ -1,6 +1,13 @@
 """An invocation's life: the table of states, opening, claiming, transitions, rights."""
 
-from gateway.invocations.claims import Claim, claim_next, open_again, open_invocation, session_key
+from gateway.invocations.claims import (
+    Asking,
+    Claim,
+    claim_next,
+    open_again,
+    open_invocation,
+    open_row,
+)
 from gateway.invocations.notices import chat_message_id, take_back, tell
 from gateway.invocations.queue import next_claimable, next_in_room
 from gateway.invocations.rights import may_decide, may_stop, refusal
@@ -31,6 +38,7 @@ __all__ = [
     "BEFORE_OFFER",
     "EDGES",
     "OPEN",
+    "Asking",
     "Claim",
     "accepted",
     "cancel_without_bridge",
@@ -52,12 +60,12 @@ __all__ = [
     "offer",
     "open_again",
     "open_invocation",
+    "open_row",
     "open_summary",
     "park",
     "refusal",
     "refused",
     "request_cancel",
-    "session_key",
     "take_back",
     "tell",
     "unpark",

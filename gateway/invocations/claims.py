@@ -51,9 +51,53 @@ class Claim:
     agent_id: int
 
 
-def session_key(*, room: Room, thread: str) -> str:
+def _session_key(*, rid: str, thread: str) -> str:
     """One CLI session per agent and room or thread."""
-    return f"{room.rid}:{thread}" if thread else room.rid
+    return f"{rid}:{thread}" if thread else rid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who asks which agent by which message, where and why. `rid` is the chat's own id of the room."""
+
+    message_id: int
+    agent: Agent
+    room_id: int
+    rid: str
+    thread: str
+    root_asker_id: int
+    is_foreign_bot: bool = False
+    asker_agent: Agent | None = None
+    hop: int = 0
+    attempt: int = 1
+    retry_of_id: int | None = None
+    is_member: bool = False
+    """The asker is known to be in the room."""
+
+
+def open_row(asking: Asking) -> int | None:
+    """Open a row inside the message's own transaction; None when there is one already for this attempt.
+
+    Rights are checked first: who may not ask gets a row that failed with the reason, so that the room hears it.
+    """
+    began_at = time.time()
+    pk = _insert(asking)
+    if pk is None:
+        return None
+    refusal = rights.refusal(
+        agent=asking.agent,
+        asker_id=asking.root_asker_id,
+        is_foreign_bot=asking.is_foreign_bot,
+        room_id=asking.room_id,
+        writer=asking.asker_agent,
+        is_member=asking.is_member,
+    )
+    if refusal is not None:
+        transitions.fail_unsent(invocation_id=pk, reason="not_allowed", detail=refusal)
+    else:
+        pipeline.start(invocation_ids=[pk], room_id=asking.room_id)
+    transaction.on_commit(partial(_opened, pk, asking.agent.slug, began_at), robust=True)  # behind the chain's start
+    return pk
 
 
 def open_invocation(
@@ -66,37 +110,24 @@ def open_invocation(
     hop: int = 0,
     retry_of: Invocation | None = None,
     thread: str | None = None,
-    is_member: bool = False,
 ) -> Invocation | None:
-    """Open a row inside the message's own transaction; None when there is one already for this attempt.
-
-    Rights are checked first: who may not ask gets a row that failed with the reason, so that the room hears it.
-    """
-    began_at = time.time()
-    thread = message.thread if thread is None else thread
-    row = Invocation(
-        message=message,
-        agent=agent,
-        attempt=1 if retry_of is None else retry_of.attempt + 1,
-        retry_of=retry_of,
-        room=room,
-        thread=thread,
-        session_key=session_key(room=room, thread=thread),
-        asker_user=root_asker if asker_agent is None else None,
-        asker_agent=asker_agent,
-        root_asker=root_asker,
-        hop=hop,
-        wait_until=timezone.now() + timedelta(seconds=settings.NEXUS_WAIT_S),
+    """The same, where the rows are at hand."""
+    pk = open_row(
+        Asking(
+            message_id=message.pk,
+            agent=agent,
+            room_id=room.pk,
+            rid=room.rid,
+            thread=message.thread if thread is None else thread,
+            root_asker_id=root_asker.pk,
+            is_foreign_bot=root_asker.is_foreign_bot,
+            asker_agent=asker_agent,
+            hop=hop,
+            attempt=1 if retry_of is None else retry_of.attempt + 1,
+            retry_of_id=None if retry_of is None else retry_of.pk,
+        )
     )
-    if not _insert(row):
-        return None
-    refusal = rights.refusal(agent=agent, asker=root_asker, room_id=room.pk, writer=asker_agent, is_member=is_member)
-    if refusal is not None:
-        transitions.fail_unsent(invocation_id=row.pk, reason="not_allowed", detail=refusal)
-    else:
-        pipeline.start(invocation_ids=[row.pk], room_id=room.pk)
-    transaction.on_commit(partial(_opened, row.pk, agent.slug, began_at), robust=True)  # behind the chain's start
-    return row
+    return None if pk is None else Invocation.objects.select_related("message", "room", "agent").get(pk=pk)
 
 
 def _opened(invocation_id: int, slug: str, began_at: float) -> None:
@@ -117,19 +148,19 @@ def open_again(*, row: Invocation) -> Invocation | None:
     )
 
 
-def _insert(row: Invocation) -> bool:
-    """Whether the row is new. One statement: get_or_create takes four, on the way of every question."""
+def _insert(asking: Asking) -> int | None:
+    """The new row's number. One statement: get_or_create takes four, on the way of every question."""
+    asker_id, writer_id = asking.root_asker_id, asking.asker_agent.pk if asking.asker_agent is not None else None
     found = sql.rows(
         _INSERT,
         [
-            *(row.message_id, row.agent_id, row.attempt, row.retry_of_id, row.room_id, row.thread, row.session_key),
-            *(row.asker_user_id, row.asker_agent_id, row.root_asker_id, row.hop, row.wait_until),
+            *(asking.message_id, asking.agent.pk, asking.attempt, asking.retry_of_id, asking.room_id, asking.thread),
+            _session_key(rid=asking.rid, thread=asking.thread),
+            *(asker_id if writer_id is None else None, writer_id, asker_id, asking.hop),
+            timezone.now() + timedelta(seconds=settings.NEXUS_WAIT_S),
         ],
     )
-    if not found:
-        return False
-    row.pk = found[0][0]
-    return True
+    return found[0][0] if found else None
 
 
 def claim_next(*, invocation_id: int, room_id: int | None = None, first: First | None = None) -> Claim | None:

@@ -25,23 +25,29 @@ class Standing:
 
 
 def refusal(
-    *, agent: Agent, asker: User, room_id: int, writer: Agent | None = None, is_member: bool = False
+    *,
+    agent: Agent,
+    asker_id: int,
+    is_foreign_bot: bool,
+    room_id: int,
+    writer: Agent | None = None,
+    is_member: bool = False,
 ) -> str | None:
-    """Why `asker` may not ask `agent` in this room, as half a sentence; None when he may.
+    """Why the asker, a user, may not ask `agent` in this room, as half a sentence; None when he may.
 
-    For a hand-over `writer` is the agent that wrote the mention and `asker` the human at the root of the chain.
+    For a hand-over `writer` is the agent that wrote the mention and the asker the human at the root of the chain.
     `is_member`: he is known to be in the room, which else is looked up.
     """
     return decide(
         Standing(
             is_enabled=agent.is_enabled,
-            is_foreign_bot=asker.is_foreign_bot,
-            is_owner=agent.owner_id is not None and agent.owner_id == asker.pk,
+            is_foreign_bot=is_foreign_bot,
+            is_owner=agent.owner_id is not None and agent.owner_id == asker_id,
             who_may_ask=agent.who_may_ask,
             writer=writer.slug if writer is not None else None,
             takes_handover=lambda: agent.accepts_handover_from.filter(pk=writer.pk if writer else 0).exists(),
-            is_named=lambda: agent.allowed_askers.filter(pk=asker.pk).exists(),
-            is_member=lambda: is_member or bool(sql.rows(_MEMBER, [room_id, asker.pk])),
+            is_named=lambda: agent.allowed_askers.filter(pk=asker_id).exists(),
+            is_member=lambda: is_member or bool(sql.rows(_MEMBER, [room_id, asker_id])),
         )
     )
 

@@ -44,7 +44,13 @@ def test_claiming_and_opening_agree(who_may_ask, asker, accepts):
     if accepts is False:
         agent.accepts_handover_from.clear()
 
-    verdict = rights.refusal(agent=agent, asker=user, room_id=room.pk, writer=writer if accepts is not None else None)
+    verdict = rights.refusal(
+        agent=agent,
+        asker_id=user.pk,
+        is_foreign_bot=user.is_foreign_bot,
+        room_id=room.pk,
+        writer=writer if accepts is not None else None,
+    )
     claim = claim_next(invocation_id=row.pk)
 
     row.refresh_from_db()
