@@ -9,6 +9,7 @@ import select
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -154,14 +155,8 @@ class Statements:
             self._pg.consume_input()
 
 
-_cache: dict[str, bytes] = {}
-
-
+@cache
 def _numbered(text: str) -> bytes:
     """With $1, $2 … for %s, as Postgres counts."""
-    known = _cache.get(text)
-    if known is None:
-        places = itertools.count(1)
-        known = re.sub(r"%(.)", lambda found: f"${next(places)}" if found[1] == "s" else found[1], text).encode()
-        _cache[text] = known
-    return known
+    places = itertools.count(1)
+    return re.sub(r"%(.)", lambda found: f"${next(places)}" if found[1] == "s" else found[1], text).encode()

@@ -1,14 +1,8 @@
 """An invocation's life: the table of states, opening, claiming, transitions, rights."""
 
-from gateway.invocations.claims import (
-    Asking,
-    Claim,
-    claim_next,
-    open_again,
-    open_invocation,
-    open_row,
-)
+from gateway.invocations.claims import Claim, claim_next
 from gateway.invocations.notices import chat_message_id, take_back, tell
+from gateway.invocations.opening import Asking, open_again, open_invocation, open_row
 from gateway.invocations.queue import next_claimable, next_in_room
 from gateway.invocations.rights import may_decide, may_stop, refusal
 from gateway.invocations.summaries import open_summary
